@@ -1,0 +1,32 @@
+"""Names of the additive statistics in a minute's evidence hash (`keys.evidence`).
+
+Every field is a sum, so that minutes, processes and gateways merge by adding. A field is
+`kind|...|statistic`:
+
+- `p|<version>|…` and `s|<version>|…`: a version in its role as primary or shadow
+    `n` predictions asked for, `ok` answered with 2xx, `e:<code>` failed with that code,
+    `us` sum of latencies of answered ones (µs), `h<i>` answered ones in latency bucket i (`latency`),
+    `recorded` predictions whose output was recorded,
+    `l` labels joined; classes: `right`, `c:<label>:<output>` confusion counts (rows of a batch count singly);
+    numbers: `ae` sum of absolute errors, `se` sum of squared errors, `q4` sum of errors to the fourth;
+    `rows` scored rows; rewards: `rw`, `rw2`, `rwn`
+- `a|<primary>|<shadow>|…`: agreement of answers to the same request
+    `rows`, `agree`; numbers also `d` sum and `d2` sum of squares of absolute differences
+- `d|<primary>|<shadow>|…`: paired scores, one label for both
+    `rows`, classes: `b` only the primary right, `c` only the shadow right;
+    numbers: `d` sum and `d2` sum of squares of (absolute error of shadow - absolute error of primary)
+"""
+
+PRIMARY = "p"
+SHADOW = "s"
+AGREEMENT = "a"
+PAIRED = "d"
+EVIDENCE_TTL_S = 8 * 86_400
+
+
+def role_field(role: str, version: str, statistic: str) -> str:
+    return f"{role}|{version}|{statistic}"
+
+
+def pair_field(kind: str, primary: str, shadow: str, statistic: str) -> str:
+    return f"{kind}|{primary}|{shadow}|{statistic}"

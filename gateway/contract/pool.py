@@ -1,0 +1,72 @@
+"""Documents about processes: workers asked for (`Wanted`), workers there (`Lease`), gateways (`Presence`).
+
+`Lease` and `Presence` lie in hashes as `<ms by Redis' clock> <JSON>`, written by `STAMPED_HSET`, so that
+nobody's expiry depends on two machines' clocks.
+"""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.contract.names import ModelName, VersionName
+
+HEARTBEAT_S = 1.0  # a worker renews its lease this often
+LEASE_S = 5.0  # a lease that was not renewed for this long (by Redis' clock) has ended
+
+# KEYS[1] the hash (`keys.WORKERS` or `keys.GATEWAYS`); ARGV[1] the id, ARGV[2] the JSON, ARGV[3] a channel
+# and ARGV[4] a message to publish, or two empty strings. Reply: Redis' time in ms.
+STAMPED_HSET = """
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%d', now_ms) .. ' ' .. ARGV[2])
+if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
+return now_ms
+"""
+
+
+class Wanted(BaseModel):
+    """How many workers of a version the supervisors should keep alive."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(ge=0, le=64)
+
+
+class WorkerState(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+class Lease(BaseModel):
+    """A worker's own word about itself; `seen_ms` is set by Redis when it is renewed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    worker_id: str
+    model: ModelName
+    version: VersionName
+    digest: str
+    host: str
+    port: int = Field(ge=1, le=65535)
+    pid: int
+    state: WorkerState
+    started_ms: int
+    is_foreign: bool = Field(
+        default=False, description="another OIP server: does not echo attempts or name recorded outputs"
+    )
+    seen_ms: int = 0
+
+
+class Presence(BaseModel):
+    """A gateway process' word about itself; `seen_ms` is set by Redis."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    gateway_id: str
+    pid: int
+    address: str
+    revision: int = Field(description="the revision that this process serves")
+    started_ms: int
+    problems: int = 0
+    seen_ms: int = 0

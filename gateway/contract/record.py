@@ -1,0 +1,64 @@
+"""What is kept of one prediction, and where: ids, buckets, fields, and the record's own form.
+
+Millions of small Redis keys cost about 200 bytes each before they hold anything. So a gateway process
+writes its predictions into *buckets*: hashes of at most `BUCKET_SIZE` predictions, small enough that Redis
+stores them as one compact list. The bucket is the first half of the prediction id, so that a label finds its
+prediction without an index.
+
+An id made by a gateway is a UUIDv7 (RFC 9562, section 5.7) whose time and 12-bit part belong to the bucket
+(at most `BUCKET_SECONDS` old) and whose last 60 bits are random. A caller's own id has a bucket of its own.
+
+A record is a JSON array: [version, revision, unix seconds, latency in µs, kind, output].
+"""
+
+import re
+from enum import StrEnum
+from typing import NamedTuple
+
+BUCKET_SIZE = 128  # predictions; a longer list is slower to search than it saves
+COMPACT_ENTRIES = 500  # Redis 6.2 to Valkey 9 keep a hash of up to 512 small entries as one list
+BUCKET_SECONDS = 10.0  # a bucket is closed after this long even if it is not full
+OWN_FIELD = b"="  # the field of a prediction with a caller's own id
+LABEL_SUFFIX = b"L"  # field + this: the label's canonical JSON
+MAX_OUTPUT_BYTES = 2048  # a longer output is not recorded (counted, and the prediction is still joined)
+
+_UUID7 = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+
+
+def bucket_size(shadows: int) -> int:
+    """Predictions in a bucket, so that it stays compact with a label and every shadow's record for each."""
+    return min(BUCKET_SIZE, COMPACT_ENTRIES // (2 + shadows))
+
+
+class Kind(StrEnum):
+    """How an output is scored."""
+
+    CLASS = "c"  # whole numbers, booleans, strings: right or wrong
+    NUMBER = "r"  # floating point: by its error
+    NONE = "n"  # nothing was recorded
+
+
+class Place(NamedTuple):
+    """Where a prediction's record lies: `bucket` completes `keys.predictions`, `field` is inside it."""
+
+    bucket: str
+    field: bytes
+
+
+def place_of(prediction_id: str) -> Place:
+    """Where the record of this id lies, or would lie."""
+    if _UUID7.fullmatch(prediction_id):
+        return Place(prediction_id[:18].replace("-", ""), bytes.fromhex(prediction_id[19:].replace("-", "")))
+    return Place("=" + prediction_id, OWN_FIELD)
+
+
+def made_at_ms(prediction_id: str) -> int | None:
+    """The Unix time inside a UUIDv7 id, in ms; None for a caller's own id."""
+    if _UUID7.fullmatch(prediction_id):
+        return int(prediction_id[:13].replace("-", ""), 16)
+    return None
+
+
+def shadow_field(field: bytes, slot: int) -> bytes:
+    """The field of the shadow with this position in the route, counted from 0."""
+    return field + bytes((48 + slot,))

@@ -1,0 +1,24 @@
+"""The document of one registered version: what it is, where it came from, who answers for it."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.contract.names import ModelName, VersionName
+from gateway.contract.signature import Signature
+
+
+class Version(BaseModel):
+    """Immutable once registered; `digest` names the artefact in the content-addressed store."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelName
+    version: VersionName
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the artefact, hex")
+    size_bytes: int = Field(ge=1)
+    platform: str = "onnx_onnxv1"
+    signature: Signature
+    source: str = Field(default="", max_length=2048)
+    owner: str = Field(default="", max_length=256)
+    notes: str = Field(default="", max_length=8192)
+    metrics: dict[str, float] = Field(default_factory=dict, max_length=64)
+    tags: dict[str, str] = Field(default_factory=dict, max_length=64)

@@ -1,0 +1,126 @@
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.contract.errors import CallerError
+from gateway.settings import Settings, config_dir, load
+
+
+@pytest.fixture(autouse=True)
+def _no_variables_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("TURNOUT_"):
+            monkeypatch.delenv(name)
+
+
+def settings_file(directory: Path, text: str) -> Path:
+    file = directory / "settings.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_a_flag_wins_over_the_environment_that_over_the_file_and_that_over_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = settings_file(tmp_path, "gateway: {port: 1, metrics_port: 1, processes: 3, limits: {headers: 9}}")
+    monkeypatch.setenv("TURNOUT_GATEWAY__PORT", "2")
+    monkeypatch.setenv("TURNOUT_GATEWAY__METRICS_PORT", "2")
+    gateway = load(file, flags={"gateway": {"port": 3, "host": None}}).gateway
+    assert (gateway.port, gateway.metrics_port, gateway.processes) == (3, 2, 3)
+    assert gateway.limits.headers == 9
+    assert gateway.host == "127.0.0.1"
+
+
+def test_redis_url_and_data_dir_hold_for_every_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURNOUT_REDIS_URL", "redis://elsewhere")
+    loaded = load(flags={"data_dir": "/srv/turnout"})
+    assert loaded.gateway.redis_url == loaded.control.redis_url == "redis://elsewhere"
+    assert loaded.gateway.data_dir == Path("/srv/turnout")
+    assert loaded.control.artifacts_dir == Path("/srv/turnout/artifacts")
+
+
+def test_every_unknown_name_and_wrong_value_is_reported_at_once(tmp_path: Path) -> None:
+    file = settings_file(
+        tmp_path, "bogus: 1\ngateway: {flush_s: soon, limits: {head: 1}}\ncontrol: {prot: 1}\nworker: 7\n"
+    )
+    with pytest.raises(CallerError) as caught:
+        load(file)
+    paths = {problem.partition(":")[0] for problem in caught.value.data["problems"]}
+    assert paths == {"bogus", "gateway.flush_s", "gateway.limits.head", "control.prot", "worker"}
+
+
+def test_a_misspelt_section_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURNOUT_GATWAY__PORT", "1")
+    with pytest.raises(CallerError, match="TURNOUT_GATWAY__PORT"):
+        load()
+
+
+def test_variables_that_a_platform_adds_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURNOUT_PORT", "tcp://10.0.0.1:8080")  # Kubernetes, for a service named turnout
+    assert load().gateway.port == 8080
+
+
+@pytest.mark.parametrize("value", ["-1", "70000", "nan", "eight"])
+def test_a_port_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURNOUT_CONTROL__PORT", value)
+    with pytest.raises(CallerError, match=r"control\.port"):
+        load()
+
+
+@pytest.mark.parametrize("value", ["-0.1", ".nan", ".inf"])
+def test_a_time_that_is_none_is_refused(value: str, tmp_path: Path) -> None:
+    with pytest.raises(CallerError, match=r"gateway\.flush_s"):
+        load(settings_file(tmp_path, f"gateway: {{flush_s: {value}}}"))
+
+
+@pytest.mark.parametrize("text", ["- a list", "gateway: [", "\x00"])
+def test_a_file_that_is_no_tree_of_settings_is_one_clear_error(text: str, tmp_path: Path) -> None:
+    with pytest.raises(CallerError, match="The settings are wrong"):
+        load(settings_file(tmp_path, text))
+
+
+def test_a_file_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(CallerError, match="No such file"):
+        load(tmp_path / "absent.yaml")
+
+
+def test_an_empty_file_changes_nothing(tmp_path: Path) -> None:
+    assert tree(load(settings_file(tmp_path, "# nothing\n"))) == tree(load())
+
+
+def tree(value: Any) -> Any:
+    """Nested names and values, paths as text."""
+    if isinstance(value, Settings):
+        return {name: tree(getattr(value, name)) for name in Settings.model_fields}
+    if is_dataclass(value):
+        return {field.name: tree(getattr(value, field.name)) for field in fields(value)}
+    return str(value) if isinstance(value, Path) else value
+
+
+def names(value: Any, path: str = "") -> set[str]:
+    if not isinstance(value, dict):
+        return {path}
+    return {found for name, inner in value.items() for found in names(inner, f"{path}.{name}".lstrip("."))}
+
+
+def is_common(name: str) -> bool:
+    """Said once at the top of the file, for all sections."""
+    return "." in name and name.rpartition(".")[2] in ("redis_url", "data_dir", "artifacts_dir")
+
+
+def test_the_commented_file_lists_every_setting_with_its_default() -> None:
+    import yaml
+
+    written = yaml.safe_load((config_dir() / "turnout.yaml").read_text())
+    assert names(written) == {name for name in names(tree(load())) if not is_common(name)}
+    defaults = tree(load(flags={"redis_url": written["redis_url"]}))
+    assert tree(load(config_dir() / "turnout.yaml")) == defaults
+
+
+def test_every_line_of_the_commented_file_gives_a_reason() -> None:
+    lines = (config_dir() / "turnout.yaml").read_text().splitlines()
+    assert [line for line in lines if line.strip() and "# " not in line and line.strip() != "#"] == []
