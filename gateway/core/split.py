@@ -1,0 +1,72 @@
+"""Which version of a weighted split gets a request: by the unit (sticky) or by a random draw.
+
+The rule for units is weighted rendezvous hashing: every version gets the score -weight / ln(h), where h in
+(0, 1) is a hash of salt, unit and version, and the highest score wins. A version's score depends on nothing
+but its own weight, so that raising one weight moves only units *to* that version, exactly as many as it must.
+Source: Schindelhauer and Schomaker, "Weighted distributed hash tables", SPAA 2005; Highest Random Weight.
+
+h is (8-byte BLAKE2b of salt NUL version NUL unit, read big-endian, plus one half) / 2**64, so that anybody
+can compute a decision again from the route and the unit.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import accumulate
+from math import log
+from typing import Protocol
+
+_HASH_SPAN = 2.0**64
+
+
+class _Hash(Protocol):
+    def copy(self) -> "_Hash": ...
+    def update(self, data: bytes, /) -> None: ...
+    def digest(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Versions with weight above 0, ready for decisions; `single` is set where there is nothing to decide."""
+
+    single: str | None
+    versions: tuple[str, ...]
+    upto: tuple[float, ...]  # cumulative weights, percent
+    seeded: tuple[tuple[str, float, _Hash], ...]  # version, weight, hash state after salt and version
+
+
+def compile_split(weights: Iterable[tuple[str, float]], *, salt: str) -> Split:
+    """`weights`: versions with percents that sum to 100."""
+    used = [(version, weight) for version, weight in weights if weight > 0]
+    return Split(
+        single=used[0][0] if len(used) == 1 else None,
+        versions=tuple(version for version, _ in used),
+        upto=tuple(accumulate(weight for _, weight in used)),
+        seeded=tuple((version, weight, _seed(salt, version)) for version, weight in used),
+    )
+
+
+def _seed(salt: str, version: str) -> _Hash:
+    return blake2b(salt.encode() + b"\0" + version.encode() + b"\0", digest_size=8)
+
+
+def by_unit(split: Split, unit: bytes) -> str:
+    """The version that this unit sticks to as long as the weights stay."""
+    chosen = ""
+    least = float("inf")
+    for version, weight, seeded in split.seeded:
+        state = seeded.copy()
+        state.update(unit)
+        # -ln(h) / weight is the inverse of the score: the least wins.
+        distance = -log((int.from_bytes(state.digest()) + 0.5) / _HASH_SPAN) / weight
+        if distance < least:
+            least = distance
+            chosen = version
+    return chosen
+
+
+def by_draw(split: Split, draw: float) -> str:
+    """`draw` is uniform in [0, 1)."""
+    index = bisect_right(split.upto, draw * split.upto[-1])
+    return split.versions[min(index, len(split.versions) - 1)]

@@ -1,0 +1,117 @@
+"""Is the candidate better than the baseline, and how sure is that: one pair of versions, one sentence.
+
+Called by `core.compare`. A verdict is decided only when the confidence sequence of the difference excludes
+0; otherwise it says what is missing and about how many more labels are expected to be needed.
+"""
+
+import math
+from dataclasses import dataclass
+
+from gateway.core.contrast import Contrast, contrast
+from gateway.core.scores import Estimate
+from gateway.core.statistics import Interval, needed
+from gateway.core.sums import Table
+
+_NOUNS = {"accuracy": "accuracy", "mae": "mean absolute error", "reward": "mean reward"}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`difference` is positive where the candidate is better, whatever the metric: an error counts negative.
+
+    `better` is None while it is not decided. `doubt` is an anytime-valid p-value, given for paired classes.
+    `more_labels` is an estimate, None where there is nothing to estimate it from.
+    """
+
+    baseline: str
+    candidate: str
+    metric: str | None
+    better: str | None
+    difference: Estimate | None
+    paired: bool
+    baseline_labels: int
+    candidate_labels: int
+    doubt: float | None
+    more_labels: int | None
+    sentence: str
+
+
+def judge(table: Table, baseline: str, candidate: str, *, alpha: float) -> Verdict:
+    """The verdict about two versions of one model."""
+    found = contrast(table, baseline, candidate, alpha=alpha)
+    if isinstance(found, str):
+        return _undecidable(table, baseline, candidate, sentence=found)
+    interval = found.interval(1.0)
+    leader, other = (candidate, baseline) if found.value > 0 else (baseline, candidate)
+    is_decided = interval.excludes(0.0)
+    more = None
+    if not is_decided and found.value != 0:
+        more = needed(found.labels, lambda factor: found.interval(factor).excludes(0.0))
+    basis = _basis(found, interval, baseline, candidate, alpha=alpha)
+    size = f"{_number(found, abs(found.value), interval)} {_unit(found)}"
+    if is_decided:
+        sentence = f"{leader} is better than {other} by {size} ({basis})"
+    elif found.value == 0:
+        sentence = f"not decided: {candidate} and {baseline} are level in {_NOUNS[found.metric]} ({basis})"
+    else:
+        sentence = f"not decided: {leader} is ahead of {other} by {size} ({basis}); {_outlook(more)}"
+    return Verdict(
+        baseline=baseline,
+        candidate=candidate,
+        metric=found.metric,
+        better=leader if is_decided else None,
+        difference=Estimate(found.value, interval.low, interval.high, round(found.labels)),
+        paired=found.paired,
+        baseline_labels=round(found.baseline_n),
+        candidate_labels=round(found.candidate_n),
+        doubt=found.doubt,
+        more_labels=None if more is None else math.ceil(more),
+        sentence=sentence,
+    )
+
+
+def _undecidable(table: Table, baseline: str, candidate: str, *, sentence: str) -> Verdict:
+    return Verdict(
+        baseline=baseline,
+        candidate=candidate,
+        metric=None,
+        better=None,
+        difference=None,
+        paired=False,
+        baseline_labels=round(table.both_roles(baseline)["rows"]),
+        candidate_labels=round(table.both_roles(candidate)["rows"]),
+        doubt=None,
+        more_labels=None,
+        sentence=sentence,
+    )
+
+
+def _basis(found: Contrast, interval: Interval, baseline: str, candidate: str, *, alpha: float) -> str:
+    """The interval, from the leader's side, and what it rests on."""
+    low, high = (-interval.high, -interval.low) if found.value <= 0 else (interval.low, interval.high)
+    if found.paired:
+        labels = f"{found.baseline_n:.0f} paired labels"
+    else:
+        labels = f"{found.baseline_n:.0f} labels of {baseline}, {found.candidate_n:.0f} of {candidate}"
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return f"too few labels for an interval, {labels}"
+    bounds = f"{_number(found, low, interval)} to {_number(found, high, interval)}"
+    return f"{100 * (1 - alpha):g} % interval {bounds}, {labels}"
+
+
+def _outlook(more: float | None) -> str:
+    if more is None:
+        return "how many more labels are needed cannot be told yet"
+    count = max(1, math.ceil(more))
+    step: int = 10 ** max(0, len(str(count)) - 2)  # two digits: the rest of an estimate is noise
+    return f"about {math.ceil(count / step) * step:,} more labels are expected to be needed"
+
+
+def _unit(found: Contrast) -> str:
+    return ("points of " if found.metric == "accuracy" else "in ") + _NOUNS[found.metric]
+
+
+def _number(found: Contrast, value: float, interval: Interval) -> str:
+    if found.metric != "accuracy":
+        return f"{value:.3g}"
+    return f"{100 * value:.{2 if interval.high - interval.low < 0.01 else 1}f}"
