@@ -1,0 +1,96 @@
+"""One process' counters as metrics, filled in when somebody asks; nothing here runs for a request."""
+
+import time
+from collections.abc import Iterable
+
+from gateway.contract.evidence import PRIMARY
+from gateway.core.scores import has_numbers
+from gateway.core.sums import read
+from gateway.dataplane.recorder import Recorder
+from gateway.dataplane.shadower import Shadower
+from gateway.dataplane.table import Table
+from gateway.dataplane.tally import Tallies
+from gateway.observe.catalogue import coarse
+from gateway.observe.state import MetricsState
+from gateway.store.predictions import Predictions
+
+ACCURACY_MINUTES = 60
+_ROLES = {PRIMARY: "primary"}
+
+
+def count_predictions(state: MetricsState, tallies: Tallies) -> None:
+    """What was asked of versions, and how it went."""
+    for (model, version, role), tally in tallies.versions.items():
+        if not tally.asked:
+            continue
+        word = _ROLES.get(role, "shadow")
+        state.count("turnout_requests_total", tally.answered, model, version, word, "ok")
+        for code, number in tally.errors.items():
+            state.count("turnout_requests_total", number, model, version, word, code)
+        state.histogram(
+            "turnout_request_duration_seconds",
+            coarse(tally.latency),
+            tally.latency_us / 1e6,
+            *(model, version, word),
+        )
+    for (model, version), number in tallies.retries.items():
+        state.count("turnout_retries_total", number, model, version)
+    for model, number in tallies.fallbacks.items():
+        state.count("turnout_fallbacks_total", number, model)
+    for (model, version, why), number in tallies.shadow_dropped.items():
+        state.count("turnout_shadow_dropped_total", number, model, version, why)
+    for (model, result), number in tallies.feedback.items():
+        state.count("turnout_feedback_total", number, model, result)
+    for code, number in tallies.rejected.items():
+        state.count("turnout_rejected_total", number, code)
+    state.count("turnout_client_gone_total", tallies.client_gone)
+
+
+def measure_table(state: MetricsState, table: Table, *, index: int, age_s: float) -> None:
+    """What the process serves, and the pools behind it."""
+    state.gauge("turnout_route_revision", table.snapshot.revision, str(index))
+    state.gauge("turnout_route_problems", len(table.snapshot.problems))
+    state.gauge("turnout_snapshot_age_seconds", age_s)
+    for (model, version), pool in table.pools.pools.items():
+        state.gauge("turnout_workers", len(pool.ready), model, version)
+        state.gauge("turnout_in_flight", pool.in_flight, model, version)
+        state.count("turnout_ejections_total", pool.ejections, model, version)
+
+
+def measure_process(
+    state: MetricsState, recorder: Recorder, shadower: Shadower, *, connections: int, loop_lag_s: float
+) -> None:
+    for kept in recorder.models.values():
+        state.count("turnout_recorder_dropped_total", kept.dropped)
+        state.count("turnout_records_written_total", kept.written)
+    state.gauge("turnout_recorder_buffered", recorder.buffered)
+    state.gauge("turnout_shadow_queue", shadower.waiting)
+    state.gauge("turnout_connections", connections)
+    state.gauge("turnout_loop_lag_seconds", loop_lag_s)
+    state.count("turnout_process_cpu_seconds_total", time.process_time())
+
+
+class Accuracies:
+    """The last hour's accuracy (or error) by version, read from Redis now and then."""
+
+    def __init__(self, predictions: Predictions) -> None:
+        self.predictions = predictions
+        self.accuracy: dict[tuple[str, str], float] = {}
+        self.error: dict[tuple[str, str], float] = {}
+
+    async def refresh(self, models: Iterable[str]) -> None:
+        """Raises UpstreamError when Redis is away."""
+        minute = int(time.time() // 60)
+        for model in models:
+            sums = read(await self.predictions.evidence(model, minute - ACCURACY_MINUTES, minute))
+            for version in {version for _, version in sums.roles}:
+                both = sums.both_roles(version)
+                if both["rows"] > 0:
+                    measured = self.error if has_numbers(both) else self.accuracy
+                    measured[model, version] = both["ae" if has_numbers(both) else "right"] / both["rows"]
+
+    def measure(self, state: MetricsState) -> None:
+        for (model, version), value in self.accuracy.items():
+            state.gauge("turnout_accuracy", value, model, version)
+        for (model, version), value in self.error.items():
+            state.gauge("turnout_absolute_error", value, model, version)

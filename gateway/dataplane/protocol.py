@@ -1,0 +1,28 @@
+"""Where HTTP meets routing: an inference request becomes an exchange, everything else goes to the app."""
+
+from typing import ClassVar
+
+from gateway.dataplane.exchange import Exchange, Lane
+from gateway.dataplane.table import Table
+from gateway.wire.protocol import HttpProtocol
+
+
+class GatewayProtocol(HttpProtocol):
+    """`table` and `lane` are set on a subclass by the process that serves it."""
+
+    table: ClassVar[Table]
+    lane: ClassVar[Lane]
+    exchange: Exchange | None = None
+
+    def serve(self, url: bytes, headers: dict[bytes, bytes], body: bytes) -> bool:
+        found = self.table.by_path.get(url)
+        if found is None:
+            return False
+        entry, pinned = found
+        exchange = self.exchange = Exchange(self.lane, self, entry, headers, body)
+        exchange.begin(pinned)
+        return True
+
+    def client_gone(self) -> None:
+        if self.exchange is not None:
+            self.exchange.gone()

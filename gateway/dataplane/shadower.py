@@ -1,0 +1,239 @@
+"""Copies of requests for shadows: bounded, late, and never in the way of a primary.
+
+A copy is made after the primary's reply was handed to the client. Per (model, version) a bounded number is on
+the wire and a bounded number waits; what does not fit, or has waited longer than the route's timeout, is
+dropped and counted. A shadow's answer is recorded under the primary's prediction id and compared with the
+primary's output. It is never retried and never returned.
+
+Must not know: clients. Called by `exchange`.
+"""
+
+import time
+from collections import deque
+from random import random
+
+from gateway.contract import headers as h
+from gateway.contract.latency import bucket_of
+from gateway.contract.record import shadow_field
+from gateway.core.decide import CompiledShadow
+from gateway.dataplane.outputs import agreement, output_of
+from gateway.dataplane.recorder import NOTHING
+from gateway.dataplane.settings import GatewaySettings
+from gateway.dataplane.table import Entry, Target
+from gateway.dataplane.tally import Tallies
+from gateway.upstream.connection import Connection, Failure
+from gateway.upstream.worker import Worker
+
+
+class ShadowLine:
+    """The copies for one version."""
+
+    __slots__ = ("on_wire", "waiting")
+
+    def __init__(self) -> None:
+        self.on_wire = 0
+        self.waiting: deque[Copy] = deque()
+
+
+class Shadower:
+    def __init__(self, tallies: Tallies, settings: GatewaySettings) -> None:
+        self.tallies = tallies
+        self.most_on_wire = settings.shadow_in_flight
+        self.most_waiting = settings.shadow_queue
+        self.most_bytes = settings.shadow_bytes
+        self.held_bytes = 0
+        self.lines: dict[tuple[str, str], ShadowLine] = {}
+        self.on_wire: dict[Copy, None] = {}
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(line.waiting) for line in self.lines.values())
+
+    def copy(
+        self,
+        entry: Entry,
+        headers: dict[bytes, bytes],
+        forwarded: bytes,
+        body: bytes,
+        primary: Target,
+        bucket: str,
+        field: bytes,
+        output: bytes | None,
+    ) -> None:
+        """Copy one answered request to every shadow of its route that wants it."""
+        for shadow, target in entry.shadows:
+            if target.version == primary.version:
+                continue  # the version has answered already
+            if shadow.share < 1 and random() >= shadow.share:
+                continue
+            if shadow.holds is not None and not shadow.holds(headers):
+                continue
+            copy = Copy(self, entry, shadow, target, forwarded, body, primary.version, bucket, field, output)
+            target.shadow_tally.asked += 1
+            self._submit(copy)
+
+    def _submit(self, copy: "Copy") -> None:
+        line = copy.line
+        if line.on_wire < self.most_on_wire:
+            self._start(copy)
+        elif len(line.waiting) >= self.most_waiting:
+            self.drop(copy, "queue_full")
+        elif self.held_bytes + len(copy.body) > self.most_bytes:
+            self.drop(copy, "bytes")
+        else:
+            self.held_bytes += len(copy.body)
+            line.waiting.append(copy)
+
+    def _start(self, copy: "Copy") -> None:
+        copy.line.on_wire += 1
+        self.on_wire[copy] = None
+        copy.start()
+
+    def done(self, copy: "Copy") -> None:
+        """A copy's place on the wire is free."""
+        line = copy.line
+        line.on_wire -= 1
+        self.on_wire.pop(copy, None)
+        while line.waiting and line.on_wire < self.most_on_wire:
+            following = line.waiting.popleft()
+            self.held_bytes -= len(following.body)
+            if following.deadline <= time.perf_counter():
+                self.drop(following, "late")
+            else:
+                self._start(following)
+
+    def drop(self, copy: "Copy", why: str) -> None:
+        copy.is_over = True
+        self.tallies.shadow_dropped[copy.entry.model, copy.target.version, why] += 1
+        copy.target.shadow_tally.errors["dropped"] += 1
+
+    def expire(self, now: float) -> None:
+        for copy in [copy for copy in self.on_wire if copy.deadline <= now]:
+            copy.expired()
+
+
+class Copy:
+    """One request on its way to one shadow."""
+
+    __slots__ = (
+        "body", "bucket", "connection", "deadline", "entry", "field", "forwarded", "is_over", "line",
+        "output", "primary", "shadow", "shadower", "started", "target", "worker",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        shadower: Shadower,
+        entry: Entry,
+        shadow: CompiledShadow,
+        target: Target,
+        forwarded: bytes,
+        body: bytes,
+        primary: str,
+        bucket: str,
+        field: bytes,
+        output: bytes | None,
+    ) -> None:
+        self.shadower = shadower
+        self.entry = entry
+        self.shadow = shadow
+        self.target = target
+        self.forwarded = forwarded
+        self.body = body
+        self.primary = primary
+        self.bucket = bucket
+        self.field = field
+        self.output = output
+        self.connection: Connection | None = None
+        self.worker: Worker | None = None
+        self.is_over = False
+        self.started = time.perf_counter()
+        self.deadline = self.started + entry.timeout_s
+        key = (entry.model, target.version)
+        line = shadower.lines.get(key)
+        if line is None:
+            line = shadower.lines[key] = ShadowLine()
+        self.line = line
+
+    def start(self) -> None:
+        worker = self.target.pool.pick(random())
+        if worker is None:
+            self._failed("no_workers")
+            return
+        self.worker = worker
+        self.started = time.perf_counter()
+        body = self.body
+        worker.send(
+            self,
+            b"%b%bturnout-timeout-ms: %d\r\ncontent-length: %d\r\n"
+            % (
+                self.target.upstream_head,
+                self.forwarded,
+                max(1, (self.deadline - self.started) * 1000),
+                len(body),
+            ),
+            body,
+        )
+
+    def on_plain(self, worker_us: int, output: bytes | None, body: bytes) -> None:
+        self._answered(output)
+
+    def on_reply(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
+        assert self.worker is not None
+        if status == 200:
+            is_foreign = not self.worker.digest12
+            self._answered(output_of(headers, body, self.target.output, is_foreign=is_foreign))
+        else:
+            self.worker.failures = 0
+            code = headers.get(h.ERROR, b"bad_upstream" if status >= 500 else b"bad_request")
+            self._failed(code.decode("latin-1")[:32])
+
+    def _answered(self, output: bytes | None) -> None:
+        assert self.worker is not None
+        self.worker.failures = 0
+        self.is_over = True
+        target = self.target
+        latency_us = (time.perf_counter() - self.started) * 1e6
+        tally = target.shadow_tally
+        tally.answered += 1
+        tally.latency_us += latency_us
+        tally.latency[bucket_of(latency_us)] += 1
+        tally.recorded += output is not None
+        kept = NOTHING if output is None else target.kind_head + output
+        field = shadow_field(self.field, self.shadow.slot)
+        self.entry.recorder.add(self.bucket, field, target.record_head, time.time(), latency_us, kept)
+        if output is not None and self.output is not None:
+            self._compare(self.output, output)
+        self.shadower.done(self)
+
+    def _compare(self, primary_output: bytes, output: bytes) -> None:
+        seen = agreement(primary_output, output, self.target.kind, tolerance=self.entry.tolerance)
+        if seen is not None:
+            tally = self.shadower.tallies.agreement(self.entry.model, self.primary, self.target.version)
+            rows, agree, difference, difference2 = seen
+            tally.rows += rows
+            tally.agree += agree
+            tally.difference += difference
+            tally.difference2 += difference2
+
+    def on_failure(self, failure: Failure) -> None:
+        if failure is Failure.STALE:
+            assert self.worker is not None
+            self.shadower.on_wire[self] = None
+            self.start()
+            return
+        if failure is not Failure.BUSY:
+            assert self.worker is not None
+            self.worker.failed()
+        self._failed("overloaded" if failure is Failure.BUSY else "bad_upstream")
+
+    def expired(self) -> None:
+        if self.connection is not None:
+            self.connection.abandon()
+        if self.worker is not None:
+            self.worker.failed()
+        self._failed("deadline")
+
+    def _failed(self, code: str) -> None:
+        self.is_over = True
+        self.target.shadow_tally.errors[code] += 1
+        self.shadower.done(self)

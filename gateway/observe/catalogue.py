@@ -1,0 +1,142 @@
+"""Every metric there is: its name, kind, labels, what it means, and how several processes' values become one.
+
+Counters and histograms of processes add up. A gauge says itself which of sum, largest and smallest is meant.
+Labels are bounded: `model` and `version` only take names that a route knows (`known_or_other`), never what a
+client wrote; `gateway` is the index of a process. Workers expose their own metrics on their own ports,
+without this package; their names stand here so that there is one list.
+"""
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.contract.latency import BOUNDS_US, BUCKETS
+
+OTHER = "other"  # the label value of every name that no route knows
+_EVERY = 4  # latency buckets that become one here: bounds double, and a scrape stays small
+
+
+class Kind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Merge(StrEnum):
+    """How the values that several processes give for one gauge become one."""
+
+    SUM = "sum"
+    MAX = "max"
+    MIN = "min"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`bounds` are the upper bounds of a histogram's buckets; one more bucket has none."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    merge: Merge = Merge.SUM
+    bounds: tuple[float, ...] = ()
+
+
+# 50 µs, doubled 21 times: about 105 s.
+LATENCY_BOUNDS_S = tuple(bound / 1e6 for bound in BOUNDS_US[::_EVERY])
+ROWS_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+
+_VERSION = ("model", "version")
+_ROLE = ("model", "version", "role")
+
+
+def _counter(name: str, about: str, *labels: str) -> Metric:
+    return Metric(name, Kind.COUNTER, about, labels)
+
+
+def _gauge(name: str, about: str, *labels: str, merge: Merge = Merge.SUM) -> Metric:
+    return Metric(name, Kind.GAUGE, about, labels, merge)
+
+
+_GATEWAY = (
+    _counter(
+        "turnout_requests_total",
+        "Predictions by role (primary, shadow) and outcome: ok, or the error's code.",
+        *_ROLE,
+        "outcome",
+    ),
+    Metric(
+        "turnout_request_duration_seconds",
+        Kind.HISTOGRAM,
+        "Time from the whole request to its reply, of answered predictions.",
+        _ROLE,
+        bounds=LATENCY_BOUNDS_S,
+    ),
+    _counter("turnout_rejected_total", "Requests refused before a version was chosen, by code.", "code"),
+    _counter("turnout_client_gone_total", "Requests whose client went away before the reply."),
+    _gauge("turnout_in_flight", "Predictions on their way to a worker and back.", *_VERSION),
+    _gauge("turnout_workers", "Workers that may be chosen.", *_VERSION, merge=Merge.MIN),
+    _counter("turnout_retries_total", "Attempts sent again to another worker of the version.", *_VERSION),
+    _counter("turnout_ejections_total", "Workers set aside after failures in a row.", *_VERSION),
+    _counter("turnout_fallbacks_total", "Predictions that the route's fallback version answered.", "model"),
+    _counter("turnout_shadow_dropped_total", "Copies for shadows not sent, or cut off.", *_VERSION, "reason"),
+    _gauge("turnout_shadow_queue", "Copies waiting for their shadow."),
+    _counter("turnout_feedback_total", "Labels and rewards by what became of them.", "model", "result"),
+    _gauge("turnout_recorder_buffered", "Predictions not yet written to Redis."),
+    _counter("turnout_recorder_dropped_total", "Predictions not recorded because the buffer was full."),
+    _counter("turnout_records_written_total", "Predictions and shadow answers written to Redis."),
+    _gauge("turnout_route_revision", "The revision that a process serves.", "gateway", merge=Merge.MAX),
+    _gauge(
+        "turnout_snapshot_age_seconds",
+        "Time since Redis last confirmed the routes, of the process where it is longest.",
+        merge=Merge.MAX,
+    ),
+    _gauge("turnout_route_problems", "Documents that do not build.", merge=Merge.MAX),
+    _gauge("turnout_connections", "Open connections of clients."),
+    _counter("turnout_process_cpu_seconds_total", "CPU time, user and system, of the gateway processes."),
+    _gauge("turnout_loop_lag_seconds", "Longest wait of an event loop in a second.", merge=Merge.MAX),
+    _gauge("turnout_gateway_processes", "Gateway processes that answered this scrape."),
+    _gauge("turnout_accuracy", "Share of right answers among labelled rows of the last hour.", *_VERSION,
+           merge=Merge.MAX),
+    _gauge("turnout_absolute_error", "Mean absolute error over labelled rows of the last hour.", *_VERSION,
+           merge=Merge.MAX),
+)  # fmt: skip
+
+_WORKER = (
+    _counter("turnout_worker_requests_total", "Requests by outcome: ok, or the error's code.", "outcome"),
+    _counter("turnout_worker_predictions_total", "Rows predicted."),
+    Metric("turnout_worker_batch_rows", Kind.HISTOGRAM, "Rows in one run of the model.", bounds=ROWS_BOUNDS),
+    Metric(
+        "turnout_worker_queue_seconds",
+        Kind.HISTOGRAM,
+        "Time from the whole request to the start of its batch.",
+        bounds=LATENCY_BOUNDS_S,
+    ),
+    Metric(
+        "turnout_worker_run_seconds",
+        Kind.HISTOGRAM,
+        "Time of one run of the model.",
+        bounds=LATENCY_BOUNDS_S,
+    ),
+    _gauge("turnout_worker_queue_depth", "Requests waiting for a batch."),
+    _counter("turnout_worker_process_cpu_seconds_total", "CPU time, user and system."),
+)
+
+GATEWAY_METRICS: dict[str, Metric] = {metric.name: metric for metric in _GATEWAY}
+WORKER_METRICS: dict[str, Metric] = {metric.name: metric for metric in _WORKER}
+CATALOGUE = GATEWAY_METRICS | WORKER_METRICS
+
+
+def known_or_other(name: str, known: Container[str]) -> str:
+    """A label value for a name that may come from a client."""
+    return name if name in known else OTHER
+
+
+def coarse(buckets: Sequence[int]) -> list[int]:
+    """Counts of all latency buckets (`contract.latency`), added up for `LATENCY_BOUNDS_S`."""
+    if len(buckets) != BUCKETS:
+        raise ValueError(f"{len(buckets)} latency buckets instead of {BUCKETS}")
+    # Bound 4k closes a bucket here, so bucket k holds 4k-3 .. 4k; the last one has no bound.
+    return [
+        sum(buckets[max(0, end - _EVERY + 1) : end + 1]) for end in range(0, BUCKETS + _EVERY - 1, _EVERY)
+    ]

@@ -1,0 +1,1 @@
+"""HTTP towards workers: connections, pools, probes. Knows nothing of routes, clients or Redis."""

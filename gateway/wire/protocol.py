@@ -1,0 +1,366 @@
+"""An HTTP/1.1 connection that hands over whole requests and keeps its limits.
+
+A subclass of uvicorn's httptools protocol. Every request is collected completely (its size and time are
+bounded), then offered to `serve`, which answers straight from the parser's callback or later; what `serve`
+does not take goes to the ASGI application as uvicorn would do it. Requests on one connection are answered in
+order, one at a time. uvicorn itself has no deadline for receiving a request and no limit for its head; both
+are here, since nothing around uvicorn could add them.
+
+Must not know: routes, models, tensors. Subclassed by `gateway.dataplane` and `workers.server`.
+"""
+
+import asyncio
+from collections import deque
+from typing import Any, ClassVar, NamedTuple
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from gateway.wire.limits import Limits
+from gateway.wire.plain import read_plain
+from gateway.wire.replies import error_body, error_head
+
+# Headers of which a second one is an attack or a mistake, never a list.
+_SINGLE = frozenset({b"host", b"content-type", b"authorization", b"inference-header-content-length"})
+
+
+class Ticker:
+    """The shared coarse clock of a server's connections: `now` is at most one sweep old."""
+
+    __slots__ = ("draining", "now")
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.draining = False
+
+
+class Received(NamedTuple):
+    """A whole request, waiting for its turn."""
+
+    method: bytes
+    url: bytes
+    headers: dict[bytes, bytes]
+    body: bytes
+    keep_alive: bool
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """Override `serve` and `client_gone`; set `limits` and `ticker` on the subclass."""
+
+    limits: ClassVar[Limits] = Limits()
+    ticker: ClassVar[Ticker] = Ticker(0.0)
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.fields: dict[bytes, bytes] = {}
+        self.header_count = 0
+        self.problem = ""  # why the head of the current request is refused
+        self.chunks: list[bytes] = []
+        self.body_bytes = 0
+        self.head_bytes = 0  # of a head that is not complete yet
+        self.is_in_head = True
+        self.is_reading = False  # part of a request has come
+        self.is_busy = False  # a request is being served
+        self.is_pumping = False
+        self.is_refused = False  # an error was sent that ends the connection; discard what still comes
+        self.is_blocked = False  # the client does not read its reply
+        self.keep_alive = True
+        self.served = 0
+        self.chunk_bytes = 0  # of the bytes being parsed
+        self.since = self.ticker.now  # start of: idling, reading, refusing, being blocked
+        self.backlog: deque[Received] = deque()
+
+    # -- to override ------------------------------------------------------------------------------------
+
+    def serve(self, url: bytes, headers: dict[bytes, bytes], body: bytes) -> bool:
+        """Take a POST (True) and call `reply` exactly once, now or later; or leave it to the app (False)."""
+        return False
+
+    def client_gone(self) -> None:
+        """The client of the request that is being served went away: do not reply."""
+
+    # -- replies ----------------------------------------------------------------------------------------
+
+    def reply(self, head: bytes, body: bytes) -> None:
+        """Answer the request that is being served.
+
+        `head` is the status line and headers without content-length, connection and the empty line.
+        """
+        if self.keep_alive and not self.ticker.draining:
+            head = b"%bcontent-length: %d\r\n\r\n" % (head, len(body))
+        else:
+            self.keep_alive = False
+            head = b"%bcontent-length: %d\r\nconnection: close\r\n\r\n" % (head, len(body))
+        if len(body) < 16384:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))
+        self._next()
+
+    def reply_error(self, code: str, message: str, *, retry_after_s: int | None = None) -> None:
+        self.reply(error_head(code, retry_after_s=retry_after_s), error_body(message))
+
+    def _next(self) -> None:
+        self.is_busy = False
+        self.served += 1
+        self.since = self.ticker.now
+        if not self.keep_alive:
+            self.backlog.clear()
+            self.transport.close()
+        elif self.backlog and not self.is_pumping:
+            self._pump()
+
+    def _refuse(self, code: str, message: str) -> None:
+        """Answer an error that ends the connection, and let the client read it before the end."""
+        if self.is_refused or self.transport.is_closing():
+            return
+        self.is_refused = True
+        self.is_reading = False
+        self.since = self.ticker.now
+        if self.is_busy or self.backlog:
+            self.keep_alive = False  # replies to earlier requests must not be overtaken
+            self.flow.pause_reading()
+            return
+        body = error_body(message)
+        head = error_head(code) + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(head + body)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    # -- transport callbacks ----------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        if self.is_refused:
+            return
+        if not (self.is_reading or self.is_busy or self.is_blocked):
+            plain = read_plain(data, self.limits)
+            if plain is not None:
+                url, fields, body = plain
+                self.is_busy = self.keep_alive = True
+                if not self.serve(url, fields, body):
+                    self._serve_app(Received(b"POST", url, fields, body, keep_alive=True))
+                return
+        if not self.is_reading:
+            self.is_reading = True
+            if not self.is_busy:
+                self.since = self.ticker.now
+        self.chunk_bytes = len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._refuse("bad_request", "This server speaks HTTP/1.1 and upgrades to nothing else.")
+            return
+        except httptools.HttpParserError as error:
+            self._refuse("bad_request", f"This is not a valid HTTP/1.1 request: {error}")
+            return
+        if self.is_in_head and self.is_reading:
+            self.head_bytes += len(data)
+            if self.head_bytes > self.limits.head_bytes:
+                self._refuse("head_too_large", f"The head is larger than {self.limits.head_bytes} bytes.")
+
+    def eof_received(self) -> None:
+        """A client that closes its sending side has gone: its worker is needed by others (as nginx does)."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        was_busy, self.is_busy = self.is_busy, False
+        self.backlog.clear()
+        super().connection_lost(exc)
+        if was_busy:
+            self.client_gone()
+
+    def pause_writing(self) -> None:
+        self.is_blocked = True
+        self.since = self.ticker.now
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        self.is_blocked = False
+        self.since = self.ticker.now
+        super().resume_writing()
+        if self.backlog and not self.is_busy and not self.is_pumping:
+            self._pump()
+
+    # -- parser callbacks -------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.fields = {}
+        self.header_count = 0
+        self.problem = ""
+        self.is_in_head = True
+        self.is_reading = True
+        self.body_bytes = 0
+        self.chunks = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        fields = self.fields
+        self.header_count += 1
+        if name in fields:
+            if name in _SINGLE or name.startswith(b"turnout-"):
+                self.problem = f"The header {name.decode('latin-1')} is given twice."
+            value = fields[name] + b", " + value
+        fields[name] = value
+
+    def on_headers_complete(self) -> None:
+        self.is_in_head = False
+        self.head_bytes = 0
+        if self.is_refused:
+            return
+        fields = self.fields
+        if self.header_count > self.limits.headers or self.chunk_bytes > self.limits.head_bytes:
+            self._check_head_size()
+            if self.is_refused:
+                return
+        if b"host" not in fields and self.parser.get_http_version() == "1.1":
+            self.problem = "An HTTP/1.1 request needs a Host header."
+        if b"transfer-encoding" in fields:
+            self._check_transfer_encoding()
+        if self.problem:
+            self._refuse("bad_request", self.problem)
+        elif int(fields.get(b"content-length", 0)) > self.limits.body_bytes:
+            self._refuse_body()
+        elif b"expect" in fields and not self.is_busy:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _check_head_size(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.fields.items())
+        if self.header_count > self.limits.headers:
+            self._refuse("head_too_large", f"More than {self.limits.headers} headers were sent.")
+        elif size > self.limits.head_bytes:
+            self._refuse("head_too_large", f"The head is larger than {self.limits.head_bytes} bytes.")
+
+    def _check_transfer_encoding(self) -> None:
+        if self.parser.get_http_version() != "1.1":
+            self.problem = "Transfer-Encoding needs HTTP/1.1."
+        elif self.fields[b"transfer-encoding"].lower() != b"chunked" or b"content-length" in self.fields:
+            self.problem = "Send either a Content-Length or `Transfer-Encoding: chunked`, nothing else."
+
+    def _refuse_body(self) -> None:
+        self._refuse("too_large", f"The body is larger than {self.limits.body_bytes} bytes.")
+
+    def on_body(self, body: bytes) -> None:
+        if self.is_refused:
+            return
+        self.chunks.append(body)
+        self.body_bytes += len(body)
+        if self.body_bytes > self.limits.body_bytes:
+            self.chunks = []
+            self._refuse_body()
+
+    def on_message_complete(self) -> None:
+        self.is_reading = False
+        self.is_in_head = True
+        if self.is_refused or not self.keep_alive:
+            return
+        chunks = self.chunks
+        parser = self.parser
+        received = Received(
+            parser.get_method(),
+            self.url,
+            self.fields,
+            chunks[0] if len(chunks) == 1 else b"".join(chunks),
+            parser.should_keep_alive(),
+        )
+        self.chunks = []
+        if self.is_busy or self.backlog or self.is_blocked:
+            self.flow.pause_reading()
+            self.backlog.append(received)
+        else:
+            self._begin(received)
+
+    # -- one request at a time --------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Serve waiting requests in order, without recursion however many are answered at once."""
+        self.is_pumping = True
+        while self.backlog and not self.is_busy and not self.is_blocked and not self.transport.is_closing():
+            self._begin(self.backlog.popleft())
+        self.is_pumping = False
+        if not self.backlog and not self.is_refused:
+            self.flow.resume_reading()
+
+    def _begin(self, received: Received) -> None:
+        self.is_busy = True
+        method, url, headers, body, self.keep_alive = received
+        if method == b"POST" and self.serve(url, headers, body):
+            return
+        self._serve_app(received)
+
+    def _serve_app(self, received: Received) -> None:
+        path, _, query = received.url.partition(b"?")
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": "http",
+            "method": received.method.decode("ascii"),
+            "root_path": "",
+            "path": unquote(path.decode("latin-1")),
+            "raw_path": path,
+            "query_string": query,
+            "headers": list(received.headers.items()),
+            "state": self.app_state.copy(),
+        }
+        event = asyncio.Event()
+        event.set()
+        self.cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=[],
+            message_event=event,
+            expect_100_continue=False,
+            keep_alive=received.keep_alive and not self.ticker.draining,
+            on_response=self._app_replied,
+        )
+        self.cycle.body = bytearray(received.body)
+        self.cycle.more_body = False
+        self._start_asgi_task(self.cycle, self.app)
+
+    def _app_replied(self) -> None:
+        if self.is_busy:
+            self.keep_alive = self.cycle.keep_alive and not self.is_refused
+            self._next()
+
+    # -- deadlines, called by the server's sweep --------------------------------------------------------
+
+    def is_idle(self) -> bool:
+        return not (self.is_busy or self.is_reading or self.backlog)
+
+    def check_deadline(self) -> None:
+        """End the connection if its client was too slow; `ticker.now` is the time."""
+        limits = self.limits
+        waited_s = self.ticker.now - self.since
+        if self.is_refused:
+            if waited_s > limits.linger_s and not self.is_busy:
+                self.transport.abort()
+        elif self.is_blocked:
+            if waited_s > limits.write_s:
+                self.transport.abort()
+        elif self.is_busy:
+            return
+        elif self.is_reading:
+            if self.is_in_head:
+                if waited_s > limits.head_s:
+                    self._refuse("slow_client", f"The head did not arrive within {limits.head_s:g} s.")
+            elif waited_s > limits.body_s + self.body_bytes / limits.body_bytes_per_s:
+                self._refuse("slow_client", f"The body did not arrive within {limits.body_s:g} s.")
+        elif waited_s > (limits.keep_alive_s if self.served else limits.head_s):
+            self.transport.close()

@@ -1,0 +1,91 @@
+"""A listening socket with its connections: start, sweep of deadlines, readiness grace, drain.
+
+uvicorn's own server closes its listener at once on SIGTERM and drops connections that were accepted but not
+read yet (Kludex/uvicorn#2757), so only its protocol and configuration are used, not its server.
+
+Must not know what is served. Used by `gateway.dataplane` and `workers.server`.
+"""
+
+import asyncio
+import socket
+import time
+from typing import Any
+
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from gateway.wire.limits import Limits
+from gateway.wire.protocol import HttpProtocol, Ticker
+from gateway.wire.tasks import end_tasks
+
+SWEEP_S = 0.25  # deadlines are kept to within this
+BACKLOG = 2048
+
+
+class HttpServer:
+    """Serves `protocol` (a subclass of `HttpProtocol`) and, for what it does not take, the ASGI `app`."""
+
+    def __init__(self, protocol: type[HttpProtocol], app: Any, *, limits: Limits) -> None:
+        self.ticker = Ticker(time.monotonic())
+        self.protocol: type[HttpProtocol] = type(
+            protocol.__name__, (protocol,), {"limits": limits, "ticker": self.ticker}
+        )
+        self.config = Config(app, http=self.protocol, ws="none", lifespan="off", log_config=None)
+        self.config.load()
+        self.state = ServerState()
+        self.listener: asyncio.Server | None = None
+        self.sweeping: asyncio.Task[None] | None = None
+
+    @property
+    def connections(self) -> set[HttpProtocol]:
+        return self.state.connections  # type: ignore[return-value]
+
+    @property
+    def port(self) -> int:
+        assert self.listener is not None
+        return int(self.listener.sockets[0].getsockname()[1])
+
+    async def start(self, sock: socket.socket) -> None:
+        """Listen on a bound socket."""
+        loop = asyncio.get_running_loop()
+        self.listener = await loop.create_server(self._connect, sock=sock, backlog=BACKLOG)
+        self.sweeping = loop.create_task(self._sweep(), name="wire-sweep")
+
+    def _connect(self) -> HttpProtocol:
+        return self.protocol(config=self.config, server_state=self.state, app_state={})
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self.ticker.now = time.monotonic()
+            for connection in list(self.connections):
+                connection.check_deadline()
+
+    async def drain(self, *, grace_s: float, deadline_s: float) -> bool:
+        """End without losing a request; True when every connection ended by itself.
+
+        For `grace_s` connections are still accepted (whoever balances load has to notice first) and every
+        reply says `connection: close`. Then the listener closes, idle connections are closed once they have
+        been silent for a moment, and what is in flight gets until `deadline_s` from now.
+        """
+        assert self.listener is not None
+        assert self.sweeping is not None
+        started = time.monotonic()
+        self.ticker.draining = True
+        await asyncio.sleep(grace_s)
+        self.listener.close()
+        while self.connections and time.monotonic() - started < deadline_s:
+            self._close_silent()
+            await asyncio.sleep(0.02)
+        was_clean = not self.connections
+        for connection in list(self.connections):
+            connection.transport.abort()
+        await end_tasks([self.sweeping])
+        return was_clean
+
+    def _close_silent(self) -> None:
+        """Close what has been idle for two sweeps: a request already on its way is read first."""
+        self.ticker.now = time.monotonic()
+        for connection in list(self.connections):
+            if connection.is_idle() and self.ticker.now - connection.since > 2 * SWEEP_S:
+                connection.transport.close()

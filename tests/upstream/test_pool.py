@@ -1,0 +1,102 @@
+"""Pools follow leases; workers that fail in a row are taken out, probed, and let back in."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gateway.contract.pool import WorkerState
+from gateway.core import health
+from gateway.upstream.pool import Pool, PoolSet
+from tests.scripted import ScriptedWorker
+from tests.sockets import eventually
+
+
+@pytest.fixture
+async def workers() -> AsyncIterator[list[ScriptedWorker]]:
+    started = [await ScriptedWorker(name=f"w{number}").start() for number in range(4)]
+    yield started
+    for worker in started:
+        await worker.stop()
+
+
+def fail(pool: Pool, worker_id: str, times: int = health.FAILURES_TO_EJECT) -> None:
+    for _ in range(times):
+        pool.workers[worker_id].failed()
+
+
+def names(pool: Pool) -> set[str]:
+    return {worker.worker_id for worker in pool.ready}
+
+
+async def test_only_ready_leases_are_chosen_from(workers: list[ScriptedWorker]) -> None:
+    pool = Pool("digits", "1")
+    states = [WorkerState.READY, WorkerState.STARTING, WorkerState.DRAINING, WorkerState.READY]
+    pool.update(worker.lease(state=state) for worker, state in zip(workers, states, strict=True))
+    assert names(pool) == {"w0", "w3"}
+    pool.update([workers[0].lease()])
+    assert names(pool) == {"w0"}
+    pool.update([])
+    assert pool.pick(0.5) is None
+
+
+async def test_failures_in_a_row_eject_and_a_success_between_them_does_not(
+    workers: list[ScriptedWorker],
+) -> None:
+    pool = Pool("digits", "1")
+    pool.update(worker.lease() for worker in workers)
+    for _ in range(5):
+        fail(pool, "w0", times=health.FAILURES_TO_EJECT - 1)
+        pool.workers["w0"].succeeded()
+    assert names(pool) == {"w0", "w1", "w2", "w3"}
+    workers[0].is_ready = False
+    fail(pool, "w0")
+    assert names(pool) == {"w1", "w2", "w3"}
+    assert pool.ejections == 1
+    pool.update([])
+
+
+async def test_never_more_than_half_of_a_pool_is_ejected_nor_its_only_worker(
+    workers: list[ScriptedWorker],
+) -> None:
+    for worker in workers:
+        worker.is_ready = False
+    pool = Pool("digits", "1")
+    pool.update(worker.lease() for worker in workers)
+    for worker in workers:
+        fail(pool, worker.name, times=10)
+    assert len(pool.ready) == 2
+    alone = Pool("digits", "1")
+    alone.update([workers[0].lease()])
+    fail(alone, "w0", times=10)
+    assert names(alone) == {"w0"}
+    pool.update([])
+
+
+async def test_an_ejected_worker_comes_back_when_its_probe_succeeds(workers: list[ScriptedWorker]) -> None:
+    workers[0].is_ready = False
+    pool = Pool("digits", "1")
+    pool.update(worker.lease() for worker in workers[:2])
+    fail(pool, "w0")
+    assert names(pool) == {"w1"}
+    workers[0].is_ready = True
+    await eventually(lambda: names(pool) == {"w0", "w1"})
+    assert pool.workers["w0"].failures == 0
+
+
+async def test_a_retry_goes_to_a_worker_that_was_not_tried(workers: list[ScriptedWorker]) -> None:
+    pool = Pool("digits", "1")
+    pool.update(worker.lease() for worker in workers[:2])
+    first = pool.ready[0]
+    assert {pool.pick(draw / 10, tried=(first,)) for draw in range(10)} == {pool.ready[1]}
+    assert pool.pick(0.5, tried=tuple(pool.ready)) is None
+
+
+async def test_pools_of_versions_are_separate(workers: list[ScriptedWorker]) -> None:
+    workers[1].version = "2"
+    pools = PoolSet()
+    pools.update(worker.lease() for worker in workers[:2])
+    assert names(pools.get("digits", "1")) == {"w0"}
+    assert names(pools.get("digits", "2")) == {"w1"}
+    pools.update([])
+    assert not pools.get("digits", "1").ready
+    await pools.close()
