@@ -1,0 +1,124 @@
+"""A real supervisor with real workers."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from gateway.contract import keys
+from gateway.contract.pool import Lease, WorkerState
+from gateway.store.embedded import EmbeddedServer
+from gateway.store.fleet import FleetStore
+from tests.sockets import eventually
+from tests.workers import models
+from tests.workers.processes import Running, register, start, want
+
+class Pool(Protocol):
+    async def __call__(self, count: int, without: str = "") -> list[Lease]: ...
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, redis_url: str) -> Iterator[Running]:
+    running = start(
+        tmp_path / "supervisor.log",
+        *("supervisor", "--redis-url", redis_url, "--artifacts", str(tmp_path / "artifacts")),
+    )
+    yield running
+    running.cleanup()
+
+
+@pytest.fixture
+def pool(redis: Any, supervisor: Running) -> Pool:
+    """Waits until exactly so many workers are ready, none of them `without`, and gives their leases."""
+
+    async def wait(count: int, without: str = "") -> list[Lease]:
+        until = time.monotonic() + 20
+        while True:
+            leases = (await FleetStore(redis).workers()).leases
+            are_ready = all(lease.state is WorkerState.READY and lease.worker_id != without for lease in leases)
+            if len(leases) == count and are_ready:
+                return leases
+            assert time.monotonic() < until, f"{leases}\n{supervisor.said()}"
+            await asyncio.sleep(0.02)
+
+    return wait
+
+
+async def test_wanted_counts_are_kept_up_and_down_and_all_end_with_the_supervisor(
+    redis: Any, tmp_path: Path, supervisor: Running, pool: Pool
+) -> None:
+    await register(redis, tmp_path / "artifacts", models.linear(), wanted=1)
+    (first,) = await pool(1)
+    await want(redis, "1", 2)
+    second = next(lease for lease in await pool(2) if lease.worker_id != first.worker_id)
+    await want(redis, "1", 1)
+    assert (await pool(1))[0].worker_id == first.worker_id  # the youngest was stopped
+    await eventually(lambda: not is_alive(second.pid))
+    assert await asyncio.to_thread(supervisor.end) == 0
+    assert not is_alive(first.pid)
+    assert await redis.hgetall(keys.WORKERS) == {}
+
+
+async def test_a_killed_worker_is_replaced_and_its_lease_is_taken_away(
+    redis: Any, tmp_path: Path, supervisor: Running, pool: Pool
+) -> None:
+    await register(redis, tmp_path / "artifacts", models.linear(), wanted=1)
+    (first,) = await pool(1)
+    os.kill(first.pid, signal.SIGKILL)
+    await eventually(lambda: not is_alive(first.pid))
+    await eventually(lambda: "SIGKILL); the next starts in 0.2 s" in supervisor.said())
+    (second,) = await pool(1, without=first.worker_id)  # the dead one's lease goes once its end is noticed
+    os.kill(second.pid, signal.SIGKILL)
+    await eventually(lambda: "the next starts in 0.4 s" in supervisor.said())
+
+
+async def test_a_worker_that_cannot_start_is_tried_again_with_growing_pauses(
+    redis: Any, tmp_path: Path, supervisor: Running
+) -> None:
+    digest = await register(redis, tmp_path / "artifacts", models.linear(), wanted=1)
+    file = tmp_path / "artifacts" / "sha256" / digest[:2] / digest
+    file.write_bytes(b"changed")
+    await eventually(lambda: "the next starts in 0.4 s" in supervisor.said(), within_s=15)
+    said = supervisor.said()
+    assert "is not the registered file" in said
+    assert "exit code 1" in said
+    assert "Traceback" not in said
+
+
+async def test_workers_outlive_redis_and_crashed_ones_come_back_without_it(
+    redis: Any, redis_server: EmbeddedServer, tmp_path: Path, supervisor: Running, pool: Pool
+) -> None:
+    await register(redis, tmp_path / "artifacts", models.linear(), wanted=1)
+    (first,) = await pool(1)
+    os.kill(redis_server.pid, signal.SIGSTOP)
+    try:
+        await eventually(lambda: "Redis is away" in supervisor.said())
+        assert is_alive(first.pid)
+        os.kill(first.pid, signal.SIGKILL)
+        await eventually(lambda: supervisor.said().count("was started") == 2)
+    finally:
+        os.kill(redis_server.pid, signal.SIGCONT)
+    await pool(1)
+
+
+async def test_a_killed_supervisor_leaves_nobody_behind(
+    redis: Any, tmp_path: Path, supervisor: Running, pool: Pool
+) -> None:
+    await register(redis, tmp_path / "artifacts", models.linear(), wanted=1)
+    (worker,) = await pool(1)
+    supervisor.end(signal.SIGKILL)
+    await eventually(lambda: not is_alive(worker.pid), within_s=10)
+    assert await redis.hgetall(keys.WORKERS) == {}  # it drained and withdrew

@@ -1,0 +1,1 @@
+"""Runtimes that can run a model's file; today one: ONNX Runtime."""
