@@ -1,0 +1,114 @@
+"""How operator commands speak with the control API: JSON over HTTP, errors as `TurnoutError`.
+
+Nothing else of Turnout is reached from here. A server that cannot be reached is the code `unreachable`.
+"""
+
+import getpass
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+
+from gateway.contract.errors import TurnoutError
+
+CONNECT_S = 2.0
+ANSWER_S = 15.0  # beyond the time that the server is asked to wait for gateways
+_CHUNK_BYTES = 1 << 20
+
+
+class ControlClient:
+    """One connection for one command; `wait_s` is how long the server may take on top of its usual time."""
+
+    def __init__(self, url: str, *, wait_s: float = 0.0) -> None:
+        self._url = url.rstrip("/")
+        self._client = httpx2.Client(
+            base_url=f"{self._url}/api/v1",
+            timeout=httpx2.Timeout(ANSWER_S + wait_s, connect=CONNECT_S),
+            follow_redirects=False,
+            trust_env=False,
+            verify=self._url.startswith(
+                "https:"
+            ),  # plain HTTP needs no certificates: reading them takes 40 ms
+            headers=[(b"x-turnout-author", author().encode())],
+        )
+
+    def get(self, *path: str, **params: Any) -> dict[str, Any]:
+        asked = {name: value for name, value in params.items() if value is not None}
+        return self._send("GET", path, params=asked)
+
+    def post(self, *path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._send("POST", path, content=_json(body), headers=_JSON)
+
+    def put(self, *path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._send("PUT", path, content=_json(body), headers=_JSON)
+
+    def upload(self, file: Path) -> dict[str, Any]:
+        size = {"content-length": str(file.stat().st_size), "content-type": "application/octet-stream"}
+        return self._send("POST", ("artifacts",), content=_chunks(file), headers=size)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _send(self, method: str, path: tuple[str, ...], **request: Any) -> dict[str, Any]:
+        try:
+            reply = self._client.request(
+                method, "/" + "/".join(quote(part, safe="") for part in path), **request
+            )
+        except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
+            raise TurnoutError(
+                "bad_request", f"{self._url} is not a URL: give one like http://127.0.0.1:8090"
+            ) from None
+        except httpx2.ConnectError:
+            raise TurnoutError(
+                "unreachable",
+                f"no control API answers at {self._url}: start `turnout up`, or give --control-url",
+            ) from None
+        except httpx2.TransportError as error:
+            unsure = (
+                ""
+                if method == "GET"
+                else " The change may or may not have been made: look before you repeat it."
+            )
+            raise TurnoutError(
+                "unreachable",
+                f"the control API at {self._url} did not answer ({type(error).__name__}).{unsure}",
+            ) from None
+        return self._read(reply)
+
+    def _read(self, reply: httpx2.Response) -> dict[str, Any]:
+        try:
+            value = json.loads(reply.content)
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise TurnoutError("unreachable", f"what answers at {self._url} is not a control API of Turnout")
+        if reply.is_success:
+            return value
+        code, message = str(value.pop("code", "internal")), str(value.pop("error", reply.status_code))
+        raise TurnoutError(code, message, **value)
+
+
+_JSON = {"content-type": "application/json"}
+
+
+def author() -> str:
+    """`user@host`: what the history and the audit say."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"[:128]
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, allow_nan=False).encode()
+
+
+def _chunks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as opened:
+        while chunk := opened.read(_CHUNK_BYTES):
+            yield chunk

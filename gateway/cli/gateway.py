@@ -1,0 +1,106 @@
+"""`turnout gateway`: the data plane, as a parent with N processes; `gateway-process` is one of them."""
+
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from gateway.contract.errors import CallerError
+from gateway.contract.lifeline import SETTINGS
+from gateway.dataplane.parent import Parent, child_command, run_parent
+from gateway.dataplane.process import GatewayProcess, serve_until_signal
+from gateway.dataplane.settings import load
+from gateway.observe.logs import configure
+from gateway.settings import load as load_settings
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PORT = click.IntRange(0, 65535)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket; raises CallerError with what to do when the address cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(2048)
+    except OSError as error:
+        raise CallerError(
+            "bad_request",
+            f"Cannot listen on {host}:{port} ({error.strerror}): free it or give another --port.",
+        ) from None
+    sock.setblocking(False)
+    return sock
+
+
+@click.command("gateway", help="Serve predictions and feedback (the data plane).")
+@click.option(
+    "--config", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Settings (YAML)."
+)
+@click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
+@click.option("--port", type=PORT, help="[default: 8080]")
+@click.option("--metrics-port", type=PORT, help="[default: 8082]")
+@click.option("--processes", type=click.IntRange(1, 64), help="[default: 1]")
+@click.option(
+    "--redis-url", metavar="URL", help="redis://, rediss:// or unix://; TURNOUT_REDIS_URL says the same."
+)
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Keeps the last good routes. [default: .turnout]",
+)
+@click.option(
+    "--allow-unauthenticated", is_flag=True, default=None, help="Allow an address other than loopback."
+)
+def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, **flags: Any) -> None:
+    configure(process="gateway")
+    given = {"redis_url": redis_url, "data_dir": data_dir, "gateway": flags}
+    settings = load_settings(config, flags=given).gateway
+    if settings.host not in LOOPBACK and not settings.allow_unauthenticated:
+        raise CallerError(
+            "refused",
+            f"{settings.host} can be reached from elsewhere and there is no authentication: listen on "
+            "127.0.0.1 behind a proxy that authenticates, or add --allow-unauthenticated.",
+        )
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CallerError(
+            "bad_request",
+            f"{settings.data_dir} cannot be written ({error.strerror}): give a --data-dir that you own.",
+        ) from None
+    sock = listen(settings.host, settings.port)
+    settings = replace(settings, port=sock.getsockname()[1])
+    parent = Parent(child_command(), sock, settings)
+    try:
+        uvloop.run(run_parent(parent, listen(settings.host, settings.metrics_port)))
+    except RuntimeError as error:
+        raise CallerError("bad_request", f"The gateway did not start: {error}.") from None
+
+
+@click.command("gateway-process", hidden=True)
+@click.option("--settings", "settings_json", envvar=SETTINGS, required=True)
+@click.option("--fd", required=True, type=int)
+@click.option("--index", required=True, type=int)
+@click.option("--ready-fd", required=True, type=int)
+def gateway_process(settings_json: str, fd: int, index: int, ready_fd: int) -> None:
+    configure(process=f"gateway[{index}]")
+    settings = load(settings_json)
+
+    def say_ready() -> None:
+        os.write(ready_fd, b"R")
+        os.close(ready_fd)
+
+    async def main() -> None:
+        process = GatewayProcess(settings, index=index)
+        await serve_until_signal(process, socket.socket(fileno=fd), say_ready)
+
+    uvloop.run(main())

@@ -1,0 +1,103 @@
+"""`turnout`: the one command, with its subcommands loaded only when they are called.
+
+Loading HTTP clients, servers and model runtimes for `turnout --help` would take a second, so a subcommand is
+named here as `module:attribute` and imported when it runs. Exit codes: 0 done, 1 failed, 2 wrong use or
+drift, 3 refused, 4 conflict, 5 not reachable.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from gateway.cli.exits import exit_code
+from gateway.contract import lifeline
+from gateway.contract.errors import TurnoutError
+
+COMMANDS = {
+    "up": ("gateway.cli.up:up", "Run everything on this machine: gateway, workers, control, Redis."),
+    "status": ("gateway.cli.status:status", "Is everything well, and if not, what is to be done?"),
+    "route": ("gateway.cli.route:route", "Show and change how a model's requests are split."),
+    "cutover": ("gateway.cli.cutover:cutover", "Blue/green: make another version live, or go back."),
+    "compare": ("gateway.cli.compare:compare", "Versions side by side: latency, errors, accuracy."),
+    "model": ("gateway.cli.model:model", "Register and show models and their versions."),
+    "pools": ("gateway.cli.pools:pools", "Workers of each version: wanted, ready, where."),
+    "gateways": ("gateway.cli.gateways:gateways", "Gateway processes and the revision they serve."),
+    "prediction": ("gateway.cli.prediction:prediction", "Look at one prediction and its label."),
+    "apply": ("gateway.cli.apply:apply", "Write route documents from a file, all or none."),
+    "diff": ("gateway.cli.apply:diff", "What would `apply` change? Exit code 2 on drift."),
+    "export": ("gateway.cli.apply:export", "Print the routes as a file for `apply`."),
+    "audit": ("gateway.cli.audit:audit", "Who changed what, and when."),
+    "gateway": ("gateway.cli.gateway:gateway", "Run gateway processes (data plane)."),
+    "control": ("gateway.cli.control:control", "Run the control API."),
+    "supervisor": ("gateway.cli.supervisor:supervisor", "Keep the wanted workers of this machine alive."),
+    "worker": ("gateway.cli.worker:worker", "Run one worker of one version."),
+    "demo": ("gateway.cli.demo:demo", "Send demo traffic with delayed labels."),
+}
+HIDDEN = {"gateway-process": "gateway.cli.gateway:gateway_process"}  # started by other commands
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is called, and lists all of them without importing any."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        target = COMMANDS[cmd_name][0] if cmd_name in COMMANDS else HIDDEN.get(cmd_name)
+        if target is None:
+            return None
+        module, _, attribute = target.partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
+@click.version_option(package_name="turnout", message="turnout %(version)s")
+def turnout() -> None:
+    """Route each prediction to the version that should answer it.
+
+    \b
+    turnout up --demo                     everything on this machine, with a demo model
+    turnout route split digits 1=90 2=10  one request in ten to version 2
+    turnout compare digits                which version is better, and how sure that is
+
+    Exit codes: 0 done, 1 failed, 2 wrong use or drift, 3 refused, 4 conflict, 5 not reachable.
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code; nobody sees a traceback but for a bug."""
+    lifeline.hold()
+    try:
+        result: Any = turnout.main(args=argv, prog_name="turnout", standalone_mode=False)
+    except click.Abort:
+        click.echo("stopped", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except TurnoutError as error:
+        click.echo(f"turnout: {error.message}", err=True)
+        for problem in error.data.get("problems", ()):
+            click.echo(f"  {problem}", err=True)
+        return exit_code(error)
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: nothing is wrong. Python must not complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""What every operator command shares: its options, its connection, and how its errors end.
+
+`@operator` gives a command `--json` and `--control-url` and hands it a `Session`; `@mutating` adds the
+options of every command that changes something and hands it a `How`. A command returns its exit code.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from gateway.cli.client import ControlClient
+from gateway.cli.exits import exit_code
+from gateway.cli.output import Output
+from gateway.contract.errors import TurnoutError
+
+DEFAULT_URL = "http://127.0.0.1:8090"
+Command = Callable[..., int]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    client: ControlClient
+    out: Output
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """How a change is to be made; `wait_s` 0 = not to wait for gateways."""
+
+    wait_s: float
+    expect: int | None
+    reason: str
+    dry_run: bool
+    force: bool
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "expected_revision": self.expect,
+            "reason": self.reason,
+            "dry_run": self.dry_run,
+            "force": self.force,
+            "wait_s": self.wait_s,
+        }
+
+
+def operator(command: Command) -> Command:
+    """The command gets `session` as its first argument; a `TurnoutError` becomes words and an exit code."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+    @click.option(
+        "--control-url", envvar="TURNOUT_CONTROL_URL", default=DEFAULT_URL, show_default=True, metavar="URL",
+        help="Where the control API is; TURNOUT_CONTROL_URL says the same.",
+    )  # fmt: skip
+    @functools.wraps(command)
+    def run(*args: Any, as_json: bool, control_url: str, **options: Any) -> int:
+        out = Output(is_json=as_json)
+        how = options.get("how")
+        wait_s = how.wait_s if isinstance(how, How) else 0.0
+        client = ControlClient(control_url, wait_s=wait_s + options.get("observe_s", 0.0))
+        try:
+            return command(Session(client, out), *args, **options)
+        except TurnoutError as error:
+            out.error(error)
+            return exit_code(error)
+        finally:
+            client.close()
+
+    return run
+
+
+def mutating(command: Command) -> Command:
+    """The command gets `how`. Stands above `@operator`."""
+
+    @click.option("--wait/--no-wait", default=True, help="Return when all gateways serve it. Default: wait.")
+    @click.option(
+        "--wait-s", type=click.FloatRange(0, 60), default=10.0, show_default=True, metavar="SECONDS",
+        help="How long to wait at most.",
+    )  # fmt: skip
+    @click.option(
+        "--expect", type=click.IntRange(min=0), metavar="REVISION", help="Only if the route has it still."
+    )
+    @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
+    @click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
+    @click.option("--force", is_flag=True, help="Also where pools are not ready.")
+    @functools.wraps(command)
+    def run(
+        *args: Any,
+        wait: bool,
+        wait_s: float,
+        expect: int | None,
+        reason: str,
+        dry_run: bool,
+        force: bool,
+        **options: Any,
+    ) -> int:
+        how = How(wait_s if wait and not dry_run else 0.0, expect, reason, dry_run, force)
+        return command(*args, how=how, **options)
+
+    return run
+
+
+def report_change(session: Session, result: Mapping[str, Any], *, how: How) -> None:
+    """What one route's change was; `applied` is told apart (`report_applied`)."""
+    out = session.out
+    model, revision = result["model"], result["revision"]
+    if not result["changed"]:
+        out.line(f"{model} is so already: nothing to change (revision {revision})")
+    elif how.dry_run:
+        out.line(f"{model} would change (revision {revision}); this was a dry run")
+    elif result["document"] is None:
+        out.line(f"{model} has no route any more (revision {revision})")
+    else:
+        out.line(f"{model} at revision {revision} (was {result['previous_revision'] or 'new'})")
+    for change in result["differences"]:
+        out.line(f"  {change}")
+    for warning in result["warnings"]:
+        out.warning(warning)
+
+
+def report_applied(session: Session, applied: Mapping[str, Any] | None, revision: int | None) -> int:
+    """`2/2 gateways at revision 42, 6 ms`; exit code 1 if some are behind."""
+    out = session.out
+    if applied is None:
+        return 0
+    served = "" if revision is None else f" at revision {revision}"
+    if applied["of"] == 0:
+        out.line("no gateway is running: the first one that starts will serve it")
+        return 0
+    told = f"{applied['gateways']}/{applied['of']} gateways{served}, {applied['ms']:.0f} ms"
+    if applied["complete"]:
+        out.line(told)
+        return 0
+    behind = ", ".join(f"{item['address']} (revision {item['revision']})" for item in applied["stale"])
+    out.failure(f"{told}; still behind: {behind}. The change is made; `turnout gateways` shows who follows")
+    return 1

@@ -1,0 +1,86 @@
+"""Documents and times in few words, the same in every command."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+
+def split_words(split: Sequence[Mapping[str, Any]]) -> str:
+    """`1=90 2=10`."""
+    return " ".join(f"{entry['version']}={entry['weight']:.10g}" for entry in split)
+
+
+def shadow_words(shadows: Sequence[Mapping[str, Any]]) -> str:
+    """`3=100 4=20 where x-tenant = beta`."""
+    return " ".join(
+        f"{shadow['version']}={shadow.get('percent', 100):.10g}"
+        + (f" where {match_words(shadow['match'])}" if shadow.get("match") else "")
+        for shadow in shadows
+    )
+
+
+def match_words(conditions: Sequence[Mapping[str, Any]]) -> str:
+    """`x-tenant = beta and x-debug is present`."""
+    return " and ".join(_condition(condition) for condition in conditions)
+
+
+def _condition(condition: Mapping[str, Any]) -> str:
+    header = condition.get("header")
+    for test, words in (("exact", "="), ("prefix", "starts with"), ("regex", "matches")):
+        if condition.get(test) is not None:
+            return f"{header} {words} {condition[test]}"
+    return f"{header} is {'present' if condition.get('present') else 'absent'}"
+
+
+def age(at_ms: int) -> str:
+    """`12 s ago`."""
+    seconds = max(0.0, time.time() - at_ms / 1000)
+    return f"{duration(seconds)} ago"
+
+
+def duration(seconds: float) -> str:
+    """`12 s`, `3 min`, `5 h`, `2 d`."""
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def moment(at_ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1000))
+
+
+def bytes_words(size: int) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000  # type: ignore[assignment]
+    return f"{size:.1f} GB"
+
+
+def parse_weights(arguments: Sequence[str]) -> list[tuple[str, float]]:
+    """`1=90` -> ("1", 90.0); the control API says whether names and sums are right."""
+    return [_weight(argument) for argument in arguments]
+
+
+def _weight(argument: str) -> tuple[str, float]:
+    version, equals, percent = argument.rpartition("=")
+    try:
+        weight = float(percent.removesuffix("%"))
+    except ValueError:
+        weight = math.nan
+    if not (equals and version and math.isfinite(weight)):
+        raise click.UsageError(f"{argument!r} is not VERSION=PERCENT, such as 2=10")
+    return version, weight
+
+
+def parse_since(text: str) -> int:
+    """`90s`, `15m`, `1h`, `2d` -> seconds."""
+    sizes = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    number, unit = text[:-1], text[-1:]
+    if not number.isdecimal() or unit not in sizes:
+        raise click.UsageError(f"{text!r} is not a time such as 15m, 1h or 2d")
+    return int(number) * sizes[unit]

@@ -1,0 +1,89 @@
+"""From an exception to the answer a client gets: one shape, one place.
+
+`{"error": sentence, "code": code, …data}`, with `problems` (each with its path) where a document was wrong.
+The status comes from `contract.errors.STATUS_OF`. A bug is answered as 500 without details; its trace goes to
+the log by way of the server.
+"""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from gateway.contract.errors import CallerError, TurnoutError
+
+_CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+def answer(error: TurnoutError) -> JSONResponse:
+    headers = {"retry-after": "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    content = {**error.data, "error": error.message, "code": error.code}
+    return JSONResponse(content, error.status, headers)
+
+
+def install_answers(app: FastAPI) -> None:
+    """Every way in which a handler can fail, in the one shape."""
+
+    async def turnout_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, TurnoutError)
+        return answer(error)
+
+    async def invalid_request(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return answer(_invalid(error))
+
+    async def http_error(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        code = _CODE_OF_STATUS.get(error.status_code, "bad_request")
+        if error.status_code == HTTPStatus.NOT_FOUND:
+            return answer(CallerError(code, f"there is nothing at {request.scope['path']}"))
+        return answer(CallerError(code, str(error.detail)))
+
+    async def bug(request: Request, error: Exception) -> JSONResponse:
+        return answer(TurnoutError("internal", "a bug in Turnout; the log of the control process says more"))
+
+    app.add_exception_handler(TurnoutError, turnout_error)
+    app.add_exception_handler(RequestValidationError, invalid_request)
+    app.add_exception_handler(HTTPException, http_error)
+    app.add_exception_handler(Exception, bug)
+
+
+def _invalid(error: RequestValidationError) -> CallerError:
+    found = error.errors()
+    problems = [
+        f"{_path(item['loc'], error.body)}: {item['msg'].removeprefix('Value error, ')}" for item in found
+    ]
+    in_body = any(item["loc"][0] == "body" for item in found)
+    return CallerError(
+        "invalid_document" if in_body else "bad_request",
+        f"{len(problems)} problems, the first: {problems[0]}" if len(problems) > 1 else problems[0],
+        problems=problems,
+    )
+
+
+def _path(location: tuple[int | str, ...], body: Any) -> str:
+    """The path as the operator knows it: inside the document, not inside the request around it."""
+    match location:
+        case ("body", "edit", "replace", "route", *rest):
+            pass
+        case ("body", "edit", str(), *rest) if rest:
+            pass
+        case ("body", "documents", int(index), *rest):
+            rest = [_name_of_document(body, index), *rest]
+        case (_, *rest):
+            pass
+        case _:
+            rest = []
+    return ".".join(str(part) for part in rest) or "document"
+
+
+def _name_of_document(body: Any, index: int) -> str:
+    """The model that a document is about, as far as it says so; else its place."""
+    try:
+        model = body["documents"][index]["model"]
+    except (KeyError, IndexError, TypeError):
+        model = None
+    return model if isinstance(model, str) and model else f"documents.{index}"

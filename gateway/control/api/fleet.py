@@ -1,0 +1,73 @@
+"""HTTP: which processes there are, whether they are well, and who changed what."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from gateway.contract.pool import Presence
+from gateway.control.api.models import pools_of
+from gateway.control.body import StrictRoute
+from gateway.control.parts import Control, Parts
+from gateway.control.status import installation_problems
+from gateway.control.stored import readable
+
+router = APIRouter(tags=["fleet"], route_class=StrictRoute)
+
+_BEYOND_ALL = 2**53  # no document changed after this revision: only the present one is asked for
+
+
+@router.get("/pools")
+async def list_pools(control: Control) -> dict[str, Any]:
+    return {"pools": [{**asdict(pool), "is_short": pool.is_short} for pool in await pools_of(control)]}
+
+
+@router.get("/gateways")
+async def list_gateways(control: Control) -> dict[str, Any]:
+    """`revision` is the installation's newest; a gateway that serves an older one is behind."""
+    gateways = await control.fleet.gateways()
+    newest = await _newest_revision(control)
+    return {"revision": newest, "gateways": [_gateway(gateway, newest) for gateway in gateways]}
+
+
+@router.get("/status")
+async def show_status(control: Control) -> dict[str, Any]:
+    """One look at the whole installation; `problems` is empty when all is well."""
+    gateways = await control.fleet.gateways()
+    newest = await _newest_revision(control)
+    pools = await pools_of(control)
+    routes, unreadable = {}, {}
+    for field, envelope in (await control.documents.all("route/")).items():
+        model = field.removeprefix("route/")
+        route, problems = readable(model, envelope.doc)
+        if route is not None:
+            routes[model] = route
+        else:
+            unreadable[model] = problems
+    return {
+        "redis": "ok",
+        "revision": newest,
+        "gateways": len(gateways),
+        "gateways_behind": sum(gateway.revision < newest for gateway in gateways),
+        "models": len({pool.model for pool in pools}),
+        "routes": len(routes) + len(unreadable),
+        "workers_ready": sum(pool.ready for pool in pools),
+        "workers_wanted": sum(pool.wanted or 0 for pool in pools),
+        "problems": installation_problems(
+            revision=newest, gateways=gateways, pools=pools, routes=routes, route_problems=unreadable
+        ),
+    }
+
+
+@router.get("/audit")
+async def list_audit(control: Control, limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> dict[str, Any]:
+    """Every commit, newest first."""
+    return {"entries": await control.documents.audit(limit)}
+
+
+async def _newest_revision(control: Parts) -> int:
+    return (await control.documents.follow(_BEYOND_ALL)).revision
+
+
+def _gateway(gateway: Presence, newest: int) -> dict[str, Any]:
+    return {**gateway.model_dump(mode="json"), "is_behind": gateway.revision < newest}

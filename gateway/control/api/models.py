@@ -1,0 +1,159 @@
+"""HTTP: artifacts, models and their registered versions."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import Field
+from starlette.requests import ClientDisconnect
+
+from gateway.contract.errors import CallerError
+from gateway.contract.names import NAME_PATTERN, VERSION_PATTERN
+from gateway.contract.route import Document
+from gateway.contract.version import Version
+from gateway.control.body import StrictRoute
+from gateway.control.parts import Author, Control, Parts
+from gateway.control.pools import Pool, pools
+from gateway.control.registry import (
+    Registration,
+    all_versions,
+    all_wanted,
+    register,
+    registered,
+    set_workers,
+    unknown_model,
+)
+from gateway.control.stored import read_stored
+from gateway.core.check import shares
+
+uploads = APIRouter(tags=["models"])  # a model file is a stream, not a JSON document
+router = APIRouter(tags=["models"], route_class=StrictRoute)
+
+ModelPath = Annotated[str, Path(pattern=NAME_PATTERN)]
+VersionPath = Annotated[str, Path(pattern=VERSION_PATTERN)]
+
+
+class Workers(Document):
+    """How many workers supervisors should keep; taking the last one from live traffic needs `force`."""
+
+    workers: int = Field(ge=0, le=64)
+    force: bool = False
+
+
+@uploads.post("/artifacts", status_code=201)
+async def add_artifact(request: Request, control: Control) -> dict[str, Any]:
+    """Keeps a model file under its SHA-256; the body is the file (application/octet-stream)."""
+    limit = control.settings.max_artifact_bytes
+    announced = request.headers.get("content-length", "0")
+    if announced.isdecimal() and int(announced) > limit:
+        raise CallerError("too_large", f"the model file is longer than {limit} bytes", max_bytes=limit)
+    try:
+        artifact = await control.artifacts.add(request.stream())
+    except ClientDisconnect:
+        raise CallerError("bad_request", "the client went away before its file had arrived") from None
+    return {
+        "digest": artifact.digest,
+        "size_bytes": artifact.size_bytes,
+        "signature": artifact.signature.model_dump(mode="json"),
+    }
+
+
+@router.get("/models")
+async def list_models(control: Control) -> dict[str, Any]:
+    found: dict[str, list[str]] = {}
+    for model, version in sorted(await all_versions(control.documents)):
+        found.setdefault(model, []).append(version)
+    return {"models": [{"model": model, "versions": versions} for model, versions in found.items()]}
+
+
+@router.get("/models/{model}")
+async def show_model(model: ModelPath, control: Control) -> dict[str, Any]:
+    versions = await all_versions(control.documents, f"version/{model}/")
+    if not versions:
+        raise unknown_model(model)
+    by_version = {pool.version: pool for pool in await pools_of(control, model)}
+    return {
+        "model": model,
+        "versions": [
+            {**version.model_dump(mode="json"), "pool": _summary(by_version[name])}
+            for (_, name), version in sorted(versions.items())
+        ],
+    }
+
+
+@router.get("/models/{model}/versions/{version}")
+async def show_version(model: ModelPath, version: VersionPath, control: Control) -> dict[str, Any]:
+    found, envelope = await registered(control.documents, model, version)
+    by_version = {pool.version: pool for pool in await pools_of(control, model)}
+    return {
+        **found.model_dump(mode="json"),
+        "revision": envelope.revision,
+        "author": envelope.author,
+        "at_ms": envelope.at_ms,
+        "pool": _summary(by_version[version]),
+    }
+
+
+@router.put("/models/{model}/versions/{version}")
+async def register_version(
+    model: ModelPath,
+    version: VersionPath,
+    wish: Registration,
+    control: Control,
+    author: Author,
+    response: Response,
+) -> dict[str, Any]:
+    """201 when it is new; the same content again is 200 with `changed` false; other content is a conflict."""
+    artifact = await control.artifacts.get(wish.digest)
+    document = Version(
+        model=model,
+        version=version,
+        size_bytes=artifact.size_bytes,
+        signature=artifact.signature,
+        **wish.model_dump(exclude={"workers"}),
+    )
+    changed, revision = await register(control.documents, document, workers=wish.workers, author=author)
+    response.status_code = 201 if changed else 200
+    return {**document.model_dump(mode="json"), "changed": changed, "revision": revision}
+
+
+@router.put("/models/{model}/versions/{version}/workers")
+async def scale(
+    model: ModelPath, version: VersionPath, wish: Workers, control: Control, author: Author
+) -> dict[str, Any]:
+    await registered(control.documents, model, version)
+    if wish.workers == 0 and not wish.force:
+        await _refuse_if_live(control, model, version)
+    revision = await set_workers(control.documents, model, version, wish.workers, author=author)
+    return {"model": model, "version": version, "workers": wish.workers, "revision": revision}
+
+
+async def pools_of(control: Parts, model: str | None = None) -> list[Pool]:
+    """Of one model, or of all."""
+    of_model = "" if model is None else f"{model}/"
+    fleet = await control.fleet.workers()
+    return pools(
+        [lease for lease in fleet.leases if model in (None, lease.model)],
+        now_ms=fleet.now_ms,
+        wanted=await all_wanted(control.documents, f"wanted/{of_model}"),
+        versions=await all_versions(control.documents, f"version/{of_model}"),
+    )
+
+
+async def _refuse_if_live(control: Parts, model: str, version: str) -> None:
+    stored = await read_stored(control.documents, model)
+    places = sorted(place for place, named in shares(stored.route) if named == version)
+    if places:
+        raise CallerError(
+            "refused",
+            f"version {version} of {model} answers requests ({', '.join(places)}): move them away first, "
+            "or add --force",
+        )
+
+
+def _summary(pool: Pool) -> dict[str, Any]:
+    return {
+        "wanted": pool.wanted,
+        "ready": pool.ready,
+        "starting": pool.starting,
+        "draining": pool.draining,
+    }

@@ -1,0 +1,253 @@
+"""One change of one or several routes: read, edit, check, commit, wait.
+
+All routes of a change are one commit: it is applied whole or not at all, and only if every route still has
+the revision that was read here (or the one that the operator expects). Losing that comparison is a conflict
+that says what changed and who changed it. Nothing is retried behind the operator's back but the very same
+commit, under the same operation id, when its answer was lost.
+
+Called by the handlers of `control.api` and by `control.cutover`.
+"""
+
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.contract import keys
+from gateway.contract.envelope import Envelope
+from gateway.contract.errors import CallerError, ConflictError, UpstreamError
+from gateway.contract.route import Route
+from gateway.control.applied import Applied, wait_until_served
+from gateway.control.parts import Parts
+from gateway.control.pools import ready_workers
+from gateway.control.registry import versions_of
+from gateway.control.stored import Stored, read_stored, readable
+from gateway.core.check import check_route
+from gateway.core.diff import Difference, differences
+from gateway.core.edit import Delete, Edit, Edited, Replace, Rollback, edit_route
+from gateway.store.documents import Change, Committed
+
+_HISTORY_READ = 1000  # as many as the store keeps: a rollback may name any of them
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Who wants the change, why, and how far it may go; `wait_s` 0 does not wait for gateways."""
+
+    author: str
+    reason: str = ""
+    dry_run: bool = False
+    force: bool = False
+    wait_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a route is and what it shall become (None = deleted)."""
+
+    stored: Stored
+    route: Route | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def differences(self) -> tuple[Difference, ...]:
+        return differences(self.stored.route, self.route)
+
+    @property
+    def is_change(self) -> bool:
+        return bool(self.differences or self.stored.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`revision` is the route's after the change; on a dry run the one before it."""
+
+    model: str
+    changed: bool
+    previous_revision: int
+    revision: int
+    differences: tuple[Difference, ...]
+    document: dict[str, Any] | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """`revision` is None where nothing was committed; `applied` where nobody waited."""
+
+    revision: int | None
+    dry_run: bool
+    results: tuple[Result, ...]
+    applied: Applied | None
+
+
+async def plan(parts: Parts, model: str, edit: Edit, *, expected_revision: int | None) -> Planned:
+    """Reads the route and edits it; raises if it is not the expected one or cannot be edited so."""
+    stored = await read_expected(parts, model, expected_revision=expected_revision)
+    if isinstance(edit, Delete) and stored.exists:
+        edited = Edited(None)
+    else:
+        if stored.route is None and stored.exists and not isinstance(edit, Replace | Rollback):
+            raise _unreadable(stored)
+        history = await _history(parts, stored) if isinstance(edit, Rollback) else ()
+        edited = edit_route(model, stored.route, edit, history=history)
+    return Planned(stored, edited.route, edited.notes)
+
+
+async def read_expected(parts: Parts, model: str, *, expected_revision: int | None) -> Stored:
+    """The stored route; a `conflict` if the operator expects another revision of it."""
+    stored = await read_stored(parts.documents, model)
+    if expected_revision is not None and expected_revision != stored.revision:
+        raise await _conflict(parts, model, expected_revision)
+    return stored
+
+
+async def check(parts: Parts, planned: Sequence[Planned], *, force: bool) -> dict[str, tuple[str, ...]]:
+    """Warnings by model. Raises every problem of every route at once, then every refusal unless forced."""
+    fleet = await parts.fleet.workers()
+    problems: list[str] = []
+    refusals: list[str] = []
+    warnings: dict[str, tuple[str, ...]] = {}
+    for item in planned:
+        model = item.stored.model
+        warnings[model] = item.notes
+        if item.route is None:
+            continue
+        versions = await versions_of(parts.documents, model)
+        found = check_route(
+            item.route,
+            before=item.stored.route,
+            versions=versions,
+            ready=ready_workers(fleet.leases, versions),
+        )
+        problems += [problem if len(planned) == 1 else f"{model}.{problem}" for problem in found.problems]
+        refusals += found.refusals
+        warnings[model] += found.warnings + (found.refusals if force else ())
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise CallerError("invalid_document", problems[0] + more, problems=problems)
+    if refusals and not force:
+        raise CallerError("refused", "; ".join(refusals), refusals=refusals)
+    return warnings
+
+
+async def commit(
+    parts: Parts, planned: Sequence[Planned], *, warnings: dict[str, tuple[str, ...]], intent: Intent
+) -> Changed:
+    """Writes what differs in one commit and waits for the gateways; a dry run writes nothing."""
+    changing = [item for item in planned if item.is_change]
+    started = time.perf_counter()
+    committed, applied = None, None
+    if changing and not intent.dry_run:
+        committed = await _commit_once(parts, changing, intent)
+    if intent.wait_s > 0 and not intent.dry_run:
+        revision = max((item.stored.revision for item in planned), default=0)
+        applied = await wait_until_served(
+            parts.fleet,
+            committed.revision if committed else revision,
+            within_s=min(intent.wait_s, parts.settings.max_wait_s),
+            since=started,
+        )
+    return Changed(
+        revision=committed.revision if committed else None,
+        dry_run=intent.dry_run,
+        results=tuple(_result(item, committed, warnings.get(item.stored.model, ())) for item in planned),
+        applied=applied,
+    )
+
+
+def document_of(route: Route | None) -> dict[str, Any] | None:
+    """What is written into Redis: every setting spelled out, so that a new default changes no old route."""
+    return None if route is None else route.model_dump(mode="json", exclude_none=True)
+
+
+async def _commit_once(parts: Parts, planned: Iterable[Planned], intent: Intent) -> Committed:
+    changes = [
+        Change(
+            keys.route_field(item.stored.model),
+            document_of(item.route),
+            expected_revision=item.stored.revision,
+        )
+        for item in planned
+    ]
+    op_id = uuid.uuid4().hex
+    try:
+        try:
+            return await parts.documents.commit(
+                changes, author=intent.author, reason=intent.reason, op_id=op_id
+            )
+        except UpstreamError:
+            return await parts.documents.commit(
+                changes, author=intent.author, reason=intent.reason, op_id=op_id
+            )
+    except ConflictError as error:
+        model = str(error.data.get("field", "")).removeprefix("route/")
+        expected = {change.field: change.expected_revision or 0 for change in changes}
+        raise await _conflict(parts, model, expected[keys.route_field(model)]) from None
+    except UpstreamError as error:
+        raise UpstreamError(
+            "store_away",
+            f"{error.message} The change may or may not have been written: look before you repeat it.",
+        ) from None
+
+
+async def _history(parts: Parts, stored: Stored) -> list[Envelope]:
+    """With a form that was edited by hand in front, so that the last committed one counts as earlier."""
+    field = keys.route_field(stored.model)
+    history = await parts.documents.history(field, limit=_HISTORY_READ)
+    if not stored.problems:
+        return history
+    by_hand = Envelope(field=field, revision=0, at_ms=0, author="", reason="", doc=stored.document)
+    return [by_hand, *history]
+
+
+async def _conflict(parts: Parts, model: str, expected: int) -> ConflictError:
+    """What happened to the route since the revision that the operator had in mind."""
+    stored = await read_stored(parts.documents, model)
+    history = await parts.documents.history(keys.route_field(model), limit=_HISTORY_READ)
+    base = next((entry.doc for entry in history if entry.revision == expected), None)
+    before = readable(model, base)[0] if base is not None else None
+    author, at_ms, reason = ("", 0, "") if stored.last is None else (
+        stored.last.author, stored.last.at_ms, stored.last.reason
+    )  # fmt: skip
+    if stored.revision == 0:
+        said = f"{model} has no route, but revision {expected} of it was expected"
+    elif expected > stored.revision:
+        said = f"revision {expected} of {model} was expected, but its newest is {stored.revision}"
+    else:
+        why = f" ({reason})" if reason else ""
+        said = f"{author} changed {model} in revision {stored.revision}{why}; this change expected {expected}"
+    return ConflictError(
+        "conflict",
+        f"{said}: look at it with `turnout route show {model}` and decide again",
+        model=model,
+        expected_revision=expected,
+        current_revision=stored.revision,
+        author=author,
+        at_ms=at_ms,
+        reason=reason,
+        changes=[str(change) for change in differences(before, stored.route)],
+    )
+
+
+def _unreadable(stored: Stored) -> CallerError:
+    return CallerError(
+        "invalid_document",
+        f"the route of {stored.model} in Redis cannot be read, so it cannot be edited: put its last form "
+        f"back with `turnout route rollback {stored.model}`, or write a whole one with `turnout route set`",
+        problems=list(stored.problems),
+    )
+
+
+def _result(item: Planned, committed: Committed | None, warnings: tuple[str, ...]) -> Result:
+    is_written = committed is not None and item.is_change
+    return Result(
+        model=item.stored.model,
+        changed=item.is_change,
+        previous_revision=item.stored.revision,
+        revision=committed.revision if committed is not None and is_written else item.stored.revision,
+        differences=item.differences,
+        document=document_of(item.route),
+        warnings=warnings,
+    )

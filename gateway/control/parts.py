@@ -1,0 +1,57 @@
+"""What every handler of the control API works with: the stores, the artifacts and the probe of workers.
+
+Made once by `control.app.build_app`; a handler gets it as `Control` from FastAPI.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from gateway.contract.errors import CallerError
+from gateway.control.artifacts import Artifacts
+from gateway.control.probe import WorkerProbe
+from gateway.control.settings import ControlSettings
+from gateway.store.documents import Documents
+from gateway.store.fleet import FleetStore
+from gateway.store.predictions import Predictions
+
+MAX_AUTHOR_LENGTH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    settings: ControlSettings
+    disconnect: Callable[[], Awaitable[None]]  # from Redis
+    documents: Documents
+    fleet: FleetStore
+    predictions: Predictions
+    artifacts: Artifacts
+    probe: WorkerProbe
+
+    async def aclose(self) -> None:
+        await self.probe.aclose()
+        await self.disconnect()
+
+
+def _parts_of(request: Request) -> Parts:
+    parts = request.app.state.parts
+    assert isinstance(parts, Parts)
+    return parts
+
+
+def _author_of(x_turnout_author: Annotated[str | None, Header()] = None) -> str:
+    """Who says it is them: written into history and audit. Without keys nobody can prove it."""
+    if x_turnout_author is None:
+        return "unknown"
+    author = x_turnout_author.encode("latin-1").decode("utf-8", "replace").strip()
+    if not author or len(author) > MAX_AUTHOR_LENGTH or not author.isprintable():
+        raise CallerError(
+            "bad_request", f"x-turnout-author must be 1 to {MAX_AUTHOR_LENGTH} printable characters"
+        )
+    return author
+
+
+Control = Annotated[Parts, Depends(_parts_of)]
+Author = Annotated[str, Depends(_author_of)]

@@ -1,0 +1,137 @@
+"""The registered versions, and how many workers each should have.
+
+A version is immutable: registering the same content again changes nothing, other content is a conflict. Its
+size and signature are read from the stored artifact, never taken from the caller. Version and number of
+workers are written in one commit, so that a supervisor sees both or neither.
+"""
+
+import uuid
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from gateway.contract import keys
+from gateway.contract.envelope import Envelope
+from gateway.contract.errors import CallerError, ConflictError
+from gateway.contract.pool import Wanted
+from gateway.contract.route import Document
+from gateway.contract.version import Version
+from gateway.store.documents import Change, Documents
+
+
+class Registration(Document):
+    """What a caller says about a version; without `workers` a new one gets 1, a known one keeps its own."""
+
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    source: str = Field(default="", max_length=2048)
+    owner: str = Field(default="", max_length=256)
+    notes: str = Field(default="", max_length=8192)
+    metrics: dict[str, float] = Field(default_factory=dict, max_length=64)
+    tags: dict[str, str] = Field(default_factory=dict, max_length=64)
+    workers: int | None = Field(default=None, ge=0, le=64)
+
+
+async def all_versions(documents: Documents, prefix: str = "version/") -> dict[tuple[str, str], Version]:
+    """Every readable version document; one edited into nonsense is not a version."""
+    found = (_readable(envelope) for envelope in (await documents.all(prefix)).values())
+    return {(version.model, version.version): version for version in found if version is not None}
+
+
+async def versions_of(documents: Documents, model: str) -> dict[str, Version]:
+    prefix = keys.version_field(model, "")
+    return {version.version: version for version in (await all_versions(documents, prefix)).values()}
+
+
+async def all_wanted(documents: Documents, prefix: str = "wanted/") -> dict[tuple[str, str], int]:
+    wanted: dict[tuple[str, str], int] = {}
+    for field, envelope in (await documents.all(prefix)).items():
+        _, model, version = field.split("/", 2)
+        try:
+            wanted[model, version] = Wanted.model_validate(envelope.doc).workers
+        except ValidationError:
+            continue
+    return wanted
+
+
+async def registered(documents: Documents, model: str, version: str) -> tuple[Version, Envelope]:
+    """The version with its envelope, or an error that says what there is instead."""
+    envelope = await documents.get(keys.version_field(model, version))
+    found = None if envelope is None else _readable(envelope)
+    if found is not None and envelope is not None:
+        return found, envelope
+    known = await versions_of(documents, model)
+    if not known:
+        raise unknown_model(model)
+    raise CallerError(
+        "unknown_version", f"{model} has no version {version} (it has: {', '.join(sorted(known))})"
+    )
+
+
+def unknown_model(model: str) -> CallerError:
+    return CallerError(
+        "unknown_model",
+        f"no version of {model} is registered: register one with "
+        f"`turnout model register {model} --version 1 --from FILE`",
+    )
+
+
+async def register(
+    documents: Documents, version: Version, *, workers: int | None, author: str
+) -> tuple[bool, int]:
+    """Writes what is new; gives whether anything changed, and the version's revision."""
+    field = keys.version_field(version.model, version.version)
+    known = await documents.get(field)
+    document = version.model_dump(mode="json")
+    if known is not None and known.doc is not None and known.doc != document:
+        raise _other_content(version, known)
+    wanted = await documents.get(keys.wanted_field(version.model, version.version))
+    changes = []
+    if known is None or known.doc is None:
+        changes.append(Change(field, document, expected_revision=0 if known is None else None))
+        workers = 1 if workers is None and wanted is None else workers
+    if workers is not None and (wanted is None or wanted.doc != {"workers": workers}):
+        changes.append(_wish(version.model, version.version, workers))
+    if not changes:
+        return False, known.revision if known is not None else 0
+    reason = f"register version {version.version} of {version.model}"
+    committed = await documents.commit(changes, author=author, reason=reason, op_id=uuid.uuid4().hex)
+    return True, committed.revision
+
+
+async def set_workers(documents: Documents, model: str, version: str, workers: int, *, author: str) -> int:
+    """The revision that asks for this many workers."""
+    reason = f"{workers} workers of version {version} of {model}"
+    committed = await documents.commit(
+        [_wish(model, version, workers)], author=author, reason=reason, op_id=uuid.uuid4().hex
+    )
+    return committed.revision
+
+
+def _wish(model: str, version: str, workers: int) -> Change:
+    return Change(
+        keys.wanted_field(model, version), Wanted(workers=workers).model_dump(), expected_revision=None
+    )
+
+
+def _readable(envelope: Envelope) -> Version | None:
+    try:
+        return Version.model_validate(envelope.doc)
+    except ValidationError:
+        return None
+
+
+def _other_content(version: Version, known: Envelope) -> ConflictError:
+    new: dict[str, Any] = version.model_dump(mode="json")
+    old = known.doc or {}
+    differing = sorted(name for name in new if new[name] != old.get(name))
+    return ConflictError(
+        "conflict",
+        f"version {version.version} of {version.model} was registered by {known.author} with other content "
+        f"({', '.join(differing)}): a version never changes, choose another name for this one",
+        model=version.model,
+        current_revision=known.revision,
+        author=known.author,
+        at_ms=known.at_ms,
+        reason=known.reason,
+        changes=differing,
+    )

@@ -1,0 +1,55 @@
+"""What is wrong with this installation, in sentences that say what to do. Pure; called by `GET /status`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from gateway.contract.pool import Presence
+from gateway.contract.route import Route
+from gateway.control.pools import Pool
+from gateway.core.check import shares
+
+
+def installation_problems(
+    *,
+    revision: int,
+    gateways: Sequence[Presence],
+    pools: Sequence[Pool],
+    routes: Mapping[str, Route],
+    route_problems: Mapping[str, Sequence[str]],
+) -> list[str]:
+    """Most urgent first."""
+    return [
+        *_gateways(revision, gateways),
+        *(
+            f"the route of {model} cannot be read ({found[0]}); gateways keep its last good form: "
+            f"see `turnout route show {model}`"
+            for model, found in sorted(route_problems.items())
+        ),
+        *_pools(pools, routes),
+    ]
+
+
+def _gateways(revision: int, gateways: Sequence[Presence]) -> Iterator[str]:
+    if not gateways:
+        yield "no gateway is running: start one with `turnout gateway`"
+    for gateway in gateways:
+        if gateway.revision < revision:
+            yield (
+                f"gateway {gateway.gateway_id} at {gateway.address} serves revision {gateway.revision}, "
+                f"not {revision}"
+            )
+        if gateway.problems:
+            yield f"gateway {gateway.gateway_id} at {gateway.address} finds {gateway.problems} bad documents"
+
+
+def _pools(pools: Sequence[Pool], routes: Mapping[str, Route]) -> Iterator[str]:
+    ready = {(pool.model, pool.version): pool.ready for pool in pools}
+    for model, route in sorted(routes.items()):
+        for version in sorted({version for _, version in shares(route)}):
+            if not ready.get((model, version)):
+                yield f"version {version} of {model} is to answer requests, but has no ready worker"
+    for pool in pools:
+        if pool.is_short:
+            yield f"version {pool.version} of {pool.model} has {pool.ready} of {pool.wanted} workers ready"
+        for worker in pool.workers:
+            if worker.problem is not None:
+                yield f"worker {worker.address} of {pool.model} {pool.version} {worker.problem}"

@@ -1,0 +1,187 @@
+"""The documents that everybody shares: committed atomically, followed by revision, kept with their history.
+
+Knows nothing of what a document means. A commit compares every named document's revision first; it writes
+documents, histories, audit and the new revision in one script, or nothing. Called by the control API
+(commit, get, history, audit) and by gateways and supervisors (follow).
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from gateway.contract import keys
+from gateway.contract.envelope import Envelope
+from gateway.contract.errors import CallerError, ConflictError, UpstreamError
+from gateway.store.connection import ask
+from gateway.store.scripts import Script
+
+OPERATION_KEPT_S = 600  # a repeated attempt within this time is answered, not applied again
+HISTORY_LENGTH = 1000  # envelopes kept of one document
+WAIT_FOR_DISK_MS = 150  # less than a call's timeout: an applied commit must not look like a failure
+ANY = -1  # what the script knows as "any revision"
+
+_COMMIT = Script.load("commit.lua")
+_FOLLOW = Script.load("follow.lua")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One document's new content; `doc` None deletes it.
+
+    `expected_revision`: the revision of its last change, 0 = there is no such document, None = whatever.
+    """
+
+    field: str
+    doc: dict[str, Any] | None
+    expected_revision: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """`is_durable`: the server's disk has it; None where the server cannot tell."""
+
+    revision: int
+    at_ms: int
+    is_durable: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """`changed`: field -> envelope JSON, None where the document was deleted."""
+
+    revision: int
+    changed: dict[str, bytes | None]
+
+
+class Documents:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def commit(self, changes: Sequence[Change], *, author: str, reason: str, op_id: str) -> Committed:
+        """Applies all changes as one revision, or none.
+
+        The same `op_id` again gives the first result, so an attempt whose answer was lost may be repeated.
+        Raises `ConflictError` with field, current_revision, author, at_ms and reason of the change that
+        came first, and `UpstreamError("store_away")`: then the commit may or may not have happened.
+        """
+        if not changes or len({change.field for change in changes}) != len(changes):
+            raise CallerError("bad_request", "A commit names at least one document, and none of them twice.")
+        stated = [part for change in changes for part in _stated(change)]
+        who = [author.encode("utf-8", "replace"), reason.encode("utf-8", "replace")]
+        digest = hashlib.sha256(b"\0".join([*who, *stated])).hexdigest()[:16]
+        names = [keys.REVISION, keys.DOCUMENTS, keys.CHANGED, keys.AUDIT, keys.operation(op_id)]
+        reply, is_durable = await _COMMIT.run_durably(
+            self._redis,
+            [*names, *(keys.history(change.field) for change in changes)],
+            [*who, op_id, digest, OPERATION_KEPT_S, HISTORY_LENGTH, keys.CHANGES, *stated],
+            wait_ms=WAIT_FOR_DISK_MS,
+        )
+        match reply:
+            case [b"done", revision, at_ms, _]:
+                return Committed(revision, at_ms, is_durable)
+            case [b"conflict", field, current_revision, envelope]:
+                raise _conflict(field.decode(), current_revision, envelope)
+            case [b"reused", _]:
+                raise ConflictError("conflict", f"Operation id {op_id} was used for another change.")
+            case _:
+                raise UpstreamError(
+                    "store_away",
+                    f"Redis' key {reply[1].decode()} holds something else than Turnout's data "
+                    f"({reply[2].decode()}), so somebody else wrote to it; restore or delete it. "
+                    "Nothing was written.",
+                )
+
+    async def get(self, field: str) -> Envelope | None:
+        """The document, or None. One that somebody edited into nonsense has `doc` None and says why."""
+        raw = await ask(self._redis, "HGET", keys.DOCUMENTS, field)
+        return None if raw is None else _envelope(raw, field)
+
+    async def all(self, prefix: str) -> dict[str, Envelope]:
+        """Every document whose field begins with `prefix`, by field, in the alphabet's order."""
+        raw: dict[bytes, bytes] = await ask(self._redis, "HGETALL", keys.DOCUMENTS)
+        found = sorted((name.decode("utf-8", "replace"), value) for name, value in raw.items())
+        return {field: _envelope(value, field) for field, value in found if field.startswith(prefix)}
+
+    async def follow(self, since: int) -> Followed:
+        """What changed after revision `since`; a revision below `since` means that Redis lost documents."""
+        revision, flat = await _FOLLOW.run(
+            self._redis, [keys.REVISION, keys.DOCUMENTS, keys.CHANGED], [since]
+        )
+        fields = (field.decode("utf-8", "replace") for field in flat[::2])
+        return Followed(revision, dict(zip(fields, flat[1::2], strict=True)))
+
+    async def history(self, field: str, limit: int = 50) -> list[Envelope]:
+        """The document's last changes, newest first; a deletion has `doc` None."""
+        found = await ask(self._redis, "LRANGE", keys.history(field), 0, limit - 1)
+        return [_envelope(raw, field) for raw in found]
+
+    async def audit(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The last commits, newest first: id, revision, at_ms, author, reason, op_id and changes, a list of
+        `{"field", "previous": revision before, "deleted"}`."""
+        found = await ask(self._redis, "XREVRANGE", keys.AUDIT, "+", "-", "COUNT", limit)
+        return [_audited(entry_id, entry) for entry_id, entry in found]
+
+
+def _stated(change: Change) -> tuple[bytes, bytes, bytes]:
+    """As the script takes it: field, expected revision, document."""
+    expected = ANY if change.expected_revision is None else change.expected_revision
+    try:
+        doc = b"" if change.doc is None else _json(change.doc)
+    except ValueError as error:  # NaN and Infinity, which orjson would quietly write as null; half characters
+        raise CallerError("invalid_document", f"{change.field} cannot be written as JSON: {error}.") from None
+    return change.field.encode(), b"%d" % expected, doc
+
+
+def _json(doc: dict[str, Any]) -> bytes:
+    return json.dumps(doc, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _envelope(raw: bytes, field: str) -> Envelope:
+    try:
+        return Envelope.model_validate_json(raw)
+    except ValidationError:
+        reason = "what Redis holds here is not a document of Turnout; commit it again or roll back"
+        return Envelope(field=field, revision=0, at_ms=0, author="unknown", reason=reason, doc=None)
+
+
+def _conflict(field: str, current_revision: int, raw: bytes) -> ConflictError:
+    if not raw:
+        return ConflictError(
+            "conflict",
+            f"{field} does not exist, but the change expects a revision of it; read it again and repeat.",
+            field=field,
+            current_revision=current_revision,
+            author="",
+            at_ms=0,
+            reason="",
+        )
+    last = _envelope(raw, field)
+    return ConflictError(
+        "conflict",
+        f"{field} was changed by {last.author} in revision {current_revision} "
+        f"({last.reason or 'no reason given'}); look at that change and repeat yours on top of it.",
+        field=field,
+        current_revision=current_revision,
+        author=last.author,
+        at_ms=last.at_ms,
+        reason=last.reason,
+    )
+
+
+def _audited(entry_id: bytes, entry: dict[bytes, bytes]) -> dict[str, Any]:
+    texts = {name.decode(): value.decode("utf-8", "replace") for name, value in entry.items()}
+    return {
+        "id": entry_id.decode(),
+        "revision": int(texts.get("revision", 0)),
+        "at_ms": int(texts.get("at_ms", 0)),
+        "author": texts.get("author", ""),
+        "reason": texts.get("reason", ""),
+        "op_id": texts.get("op_id", ""),
+        "changes": orjson.loads(texts.get("changes", "[]")),
+    }

@@ -1,0 +1,68 @@
+-- Changes one or several documents, or nothing.
+--
+-- KEYS  1 revision (string)   2 documents (hash)   3 changed (sorted set)   4 audit (stream)
+--       5 this operation's result (string)   6... history of each changed field (list), in ARGV's order
+-- ARGV  1 author   2 reason   3 operation id   4 digest of the request
+--       5 seconds to keep the result   6 envelopes to keep in a history   7 channel of changes
+--       8... for each field: its name, expected revision (-1 = any, 0 = there is none), document JSON ('' = delete)
+-- Reply {'done', revision, at_ms, 1 if this is the stored result of an earlier attempt}
+--       {'conflict', field, its current revision, envelope of its last change or ''}
+--       {'reused', operation id}: the id was used for another request
+--       {'type', key, type}: a key holds another type of value; nothing was written
+--
+-- Documents are put together by concatenation: a round trip through cjson turns [] into {} and rounds numbers.
+
+local wanted = {'string', 'hash', 'zset', 'stream', 'string'}
+for i, key in ipairs(KEYS) do
+  local found = redis.call('TYPE', key)['ok']
+  if found ~= 'none' and found ~= (wanted[i] or 'list') then return {'type', key, found} end
+end
+
+local earlier = redis.call('GET', KEYS[5])
+if earlier then
+  local revision, at_ms, digest = string.match(earlier, '^(%d+) (%d+) (.*)$')
+  if digest ~= ARGV[4] then return {'reused', ARGV[3]} end
+  return {'done', tonumber(revision), tonumber(at_ms), 1}
+end
+
+local count = #KEYS - 5
+for i = 1, count do
+  local field, expected = ARGV[5 + 3 * i], ARGV[6 + 3 * i]
+  local current = redis.call('ZSCORE', KEYS[3], field) or '0'
+  local is_free = expected == '0' and redis.call('HEXISTS', KEYS[2], field) == 0
+  if expected ~= '-1' and expected ~= current and not is_free then
+    return {'conflict', field, tonumber(current), redis.call('LINDEX', KEYS[5 + i], 0) or ''}
+  end
+end
+
+local last = redis.call('GET', KEYS[1]) or '0'
+if not string.match(last, '^%d+$') then return {'type', KEYS[1], 'not a number'} end
+local revision = redis.call('INCR', KEYS[1])
+local shown = string.format('%.0f', revision)
+local time = redis.call('TIME')
+local at_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local who = ',"revision":' .. shown .. ',"at_ms":' .. at_ms .. ',"author":' .. cjson.encode(ARGV[1])
+  .. ',"reason":' .. cjson.encode(ARGV[2]) .. ',"doc":'
+
+local changes = {}
+for i = 1, count do
+  local field, doc = ARGV[5 + 3 * i], ARGV[7 + 3 * i]
+  local named = '{"field":' .. cjson.encode(field)
+  local envelope = named .. who .. (doc == '' and 'null' or doc) .. '}'
+  local before = redis.call('ZSCORE', KEYS[3], field) or '0'
+  if doc == '' then
+    redis.call('HDEL', KEYS[2], field)
+  else
+    redis.call('HSET', KEYS[2], field, envelope)
+  end
+  redis.call('ZADD', KEYS[3], shown, field)
+  redis.call('LPUSH', KEYS[5 + i], envelope)
+  redis.call('LTRIM', KEYS[5 + i], 0, ARGV[6] - 1)
+  changes[i] = named .. ',"previous":' .. before .. ',"deleted":' .. (doc == '' and 'true' or 'false') .. '}'
+end
+
+redis.call('XADD', KEYS[4], '*', 'revision', shown, 'at_ms', at_ms, 'author', ARGV[1], 'reason', ARGV[2],
+  'op_id', ARGV[3], 'changes', '[' .. table.concat(changes, ',') .. ']')
+redis.call('SET', KEYS[5], shown .. ' ' .. at_ms .. ' ' .. ARGV[4], 'EX', ARGV[5])
+redis.call('PUBLISH', ARGV[7], 'commit ' .. shown)
+return {'done', revision, tonumber(at_ms), 0}

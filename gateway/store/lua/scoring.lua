@@ -1,0 +1,255 @@
+-- Scores of recorded outputs against labels, as sums of evidence. The common beginning of write.lua and
+-- feedback.lua; each sets PREDICTIONS and EVIDENCE (what the names of those keys begin with) and EVIDENCE_TTL_S.
+--
+-- Nothing here writes but save_sums. Names of the sums: contract/evidence.py; form of a record: contract/record.py.
+
+local PREDICTIONS, EVIDENCE, EVIDENCE_TTL_S
+local LARGEST = 1e70        -- of errors and rewards: their fourth powers must still add up in a double
+local LONGEST_CLASS = 64    -- bytes of a label or output in a confusion count
+local MOST_FIELDS = 4096    -- of one minute's evidence: beyond it no new confusion counts begin
+local CHUNK = 2000          -- entries given to one command: unpack() must stay under Lua's C stack limit
+local MARK = 'L'            -- LABEL_SUFFIX: after a field its label; alone in a bucket, a sign that it holds labels
+
+-- ---- sums: minute -> field -> {high part, low part}, together 106 bits, so that what a correction takes away
+-- is what the label once added, even next to an error a million times larger
+
+local sums = {}
+
+local function plus(sum, x)
+  local high = sum[1]
+  local total = high + x
+  local part = total - high
+  local low = sum[2] + ((high - (total - part)) + (x - part))  -- TwoSum: Knuth, TAOCP 2, 4.2.2
+  sum[1] = total + low
+  sum[2] = low - (sum[1] - total)
+end
+
+local function add(minute, field, x)
+  local fields = sums[minute]
+  if not fields then
+    fields = {}
+    sums[minute] = fields
+  end
+  local sum = fields[field]
+  if sum then plus(sum, x) else fields[field] = {x, 0} end
+end
+
+local function shown(sum)
+  local text = string.format('%.17g', sum[1] + 0)
+  return sum[2] == 0 and text or text .. ' ' .. string.format('%.17g', sum[2])
+end
+
+-- {'type', key, type} if a minute's key is not a hash; nothing may have been written yet.
+local function foreign_sums()
+  for minute in pairs(sums) do
+    local found = redis.call('TYPE', EVIDENCE .. minute)['ok']
+    if found ~= 'hash' and found ~= 'none' then return {'type', EVIDENCE .. minute, found} end
+  end
+end
+
+local function save_sums()
+  for minute, fields in pairs(sums) do
+    local key, names = EVIDENCE .. minute, {}
+    for name in pairs(fields) do names[#names + 1] = name end
+    local size = redis.call('HLEN', key)
+    for first = 1, #names, CHUNK do
+      local stored = redis.call('HMGET', key, unpack(names, first, math.min(first + CHUNK - 1, #names)))
+      local changed = {}
+      for i, text in ipairs(stored) do
+        local name = names[first + i - 1]
+        local sum = fields[name]
+        if text then
+          local high, low = string.match(text, '^(%S+) ?(%S*)$')
+          plus(sum, tonumber(high) or 0)
+          plus(sum, tonumber(low) or 0)
+        end
+        -- A count that was never begun is not taken from either: then its label was not counted.
+        if text or not string.find(name, '|c:', 1, true) or (sum[1] > 0 and size < MOST_FIELDS) then
+          if not text then size = size + 1 end
+          changed[#changed + 1] = name
+          changed[#changed + 1] = shown(sum)
+        end
+      end
+      if #changed > 0 then redis.call('HSET', key, unpack(changed)) end
+    end
+    redis.call('EXPIRE', key, EVIDENCE_TTL_S)
+  end
+end
+
+-- ---- JSON, as text: numbers keep every digit
+
+-- Where the string that opens at `at` closes.
+local function string_end(text, at)
+  repeat
+    at = string.find(text, '["\\]', at + 1)
+    if at and string.sub(text, at, at) == '\\' then
+      at = at + 1
+    else
+      return at
+    end
+  until false
+end
+
+-- The elements' texts; a value that is no list is one row. nil: not JSON.
+local function rows_of(text)
+  if string.sub(text, 1, 1) ~= '[' then return {text} end
+  local rows, depth, first, at = {}, 0, 2, 1
+  while true do
+    local char = string.sub(text, at, at)
+    if char == '"' then
+      at = string_end(text, at)
+      if not at then return nil end
+    elseif char == '[' or char == '{' then
+      depth = depth + 1
+    else
+      if depth == 1 and char ~= '}' and at > first then
+        rows[#rows + 1] = string.match(string.sub(text, first, at - 1), '^%s*(.-)%s*$')
+      end
+      if char == ',' then
+        if depth == 1 then first = at + 1 end
+      else
+        depth = depth - 1
+        if depth == 0 then return at == #text and rows or nil end
+      end
+    end
+    at = string.find(text, '["%[%]{},]', at + 1)
+    if not at then return nil end
+  end
+end
+
+local ESCAPED = {['"'] = '\\"', ['\\'] = '\\\\', ['\b'] = '\\b', ['\f'] = '\\f', ['\n'] = '\\n', ['\r'] = '\\r',
+  ['\t'] = '\\t'}
+
+local function escaped(char)
+  return ESCAPED[char] or string.format('\\u%04x', string.byte(char))
+end
+
+-- The kind of a JSON scalar and its one text: 7.0 is 7, and "\u00e4" is the letter itself. nil: no scalar.
+local function scalar(text)
+  local char = string.sub(text, 1, 1)
+  if char == '"' then
+    if not string.find(text, '\\', 1, true) then return 'string', text end
+    local is_json, value = pcall(cjson.decode, '[' .. text .. ']')
+    if not is_json or type(value[1]) ~= 'string' then return nil end
+    return 'string', '"' .. string.gsub(value[1], '[%z\1-\31"\\]', escaped) .. '"'
+  elseif text == 'true' or text == 'false' then
+    return 'boolean', text
+  elseif string.match(text, '^-?%d+$') then
+    return 'number', text == '-0' and '0' or text
+  elseif string.match(text, '^-?%d+%.?%d*[eE]?[+-]?%d*$') then
+    local value = tonumber(text)
+    if not value or math.abs(value) == math.huge then return nil end
+    if value == math.floor(value) and math.abs(value) < 2 ^ 53 then text = string.format('%.0f', value + 0) end
+    return 'number', text
+  end
+end
+
+-- ---- records and labels
+
+local function record_of(text)
+  if not text then return nil end
+  local version, at_s, kind, output = string.match(text, '^%["([^"]*)",%d+,(%d+),%d+,"(.)",(.*)%]$')
+  if not version then return nil end
+  return {version = version, minute = string.format('%d', math.floor(at_s / 60)), kind = kind, output = output}
+end
+
+-- {reward = number} or {rows = texts}. nil: neither.
+local function label_of(text)
+  local reward = string.match(text, '^reward:(.*)$')
+  if not reward then
+    local rows = rows_of(text)
+    return rows and {rows = rows}
+  end
+  reward = tonumber(reward)
+  return reward and math.abs(reward) < LARGEST and {reward = reward} or nil
+end
+
+-- For each row {truth, output} of classes, the error of a number, or false where the output is no value.
+-- nil: the label cannot be compared with this record.
+local function compared(record, label)
+  if label.reward or record.kind == 'n' then return {} end
+  local outputs = rows_of(record.output) or {}
+  if #outputs ~= #label.rows then return nil end
+  local rows = {}
+  for i, text in ipairs(label.rows) do
+    local kind, truth = scalar(text)
+    local output_kind, output = scalar(outputs[i])
+    if not kind or (record.kind == 'r' and kind ~= 'number') then return nil end
+    if record.kind == 'c' and output_kind then
+      if output_kind ~= kind then return nil end
+      rows[i] = {truth, output}
+    elseif record.kind == 'r' and output_kind == 'number' then
+      rows[i] = tonumber(output) - tonumber(truth)
+      if not (math.abs(rows[i]) < LARGEST) then return nil end
+    else
+      rows[i] = false
+    end
+  end
+  return rows
+end
+
+-- One label's contribution to a version in a role; sign -1 takes it away again. rows nil: joined, not scored.
+local function count_role(minute, role, record, rows, sign)
+  local name = role .. '|' .. record.version .. '|'
+  add(minute, name .. 'l', sign)
+  for _, row in ipairs(rows or {}) do
+    if row then add(minute, name .. 'rows', sign) end
+    if type(row) == 'number' then
+      local square = row * row
+      add(minute, name .. 'ae', sign * math.abs(row))
+      add(minute, name .. 'se', sign * square)
+      add(minute, name .. 'q4', sign * square * square)
+    elseif row then
+      if row[1] == row[2] then add(minute, name .. 'right', sign) end
+      if #row[1] <= LONGEST_CLASS and #row[2] <= LONGEST_CLASS then
+        add(minute, name .. 'c:' .. row[1] .. ':' .. row[2], sign)
+      end
+    end
+  end
+end
+
+-- The same label's contribution to the pair of versions that answered the same request.
+local function count_pair(minute, primary, shadow, ours, theirs, sign)
+  if not (ours and theirs) or primary.kind ~= shadow.kind then return end
+  local name = 'd|' .. primary.version .. '|' .. shadow.version .. '|'
+  for i, row in ipairs(ours) do
+    local other = theirs[i]
+    if row and other then
+      add(minute, name .. 'rows', sign)
+      if type(row) == 'number' then
+        local difference = math.abs(other) - math.abs(row)
+        add(minute, name .. 'd', sign * difference)
+        add(minute, name .. 'd2', sign * difference * difference)
+      elseif (row[1] == row[2]) ~= (other[1] == other[2]) then
+        add(minute, name .. (row[1] == row[2] and 'b' or 'c'), sign)
+      end
+    end
+  end
+end
+
+local function count_shadow(primary, ours, shadow, label, sign)
+  if label.reward then return end
+  local theirs = compared(shadow, label)
+  count_role(primary.minute, 's', shadow, theirs, sign)
+  count_pair(primary.minute, primary, shadow, ours, theirs, sign)
+end
+
+-- Everything that one label says: the primary (`ours` is its comparison with the label), and every shadow that
+-- answered the same request.
+local function count(primary, ours, shadows, label, sign)
+  if label.reward then
+    local name = 'p|' .. primary.version .. '|'
+    add(primary.minute, name .. 'rw', sign * label.reward)
+    add(primary.minute, name .. 'rw2', sign * label.reward * label.reward)
+    add(primary.minute, name .. 'rwn', sign)
+    return
+  end
+  count_role(primary.minute, 'p', primary, ours, sign)
+  for _, shadow in ipairs(shadows) do count_shadow(primary, ours, shadow, label, sign) end
+end
+
+-- A label that replaced another one, or that could not be compared when its prediction came at last.
+local function noted(what, id, before, now, at_ms)
+  return '{"what":"' .. what .. '","prediction_id":' .. cjson.encode(id) .. ',"before":' .. cjson.encode(before)
+    .. ',"now":' .. cjson.encode(now) .. ',"at_ms":' .. string.format('%.0f', at_ms) .. '}'
+end

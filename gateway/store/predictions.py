@@ -1,0 +1,183 @@
+"""Predictions, their labels, and the evidence that both add up to.
+
+Each call is one atomic script (a long list of feedback: several). Writing a batch or sending
+feedback again changes nothing, so both may be repeated after a lost answer. How outputs are scored is
+in `lua/scoring.lua`; the names of the sums are in `contract.evidence`. Called by gateways (write, feedback)
+and by the control API (find, evidence).
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from redis.asyncio import Redis
+
+from gateway.contract import keys
+from gateway.contract.errors import UpstreamError
+from gateway.contract.evidence import EVIDENCE_TTL_S, PRIMARY, SHADOW
+from gateway.contract.feedback import WAIT_S, FeedbackResult
+from gateway.contract.record import LABEL_SUFFIX, Kind, made_at_ms, place_of, shadow_field
+from gateway.contract.route import MAX_SHADOWS
+from gateway.store.connection import answers, ask
+from gateway.store.packing import packed
+from gateway.store.scripts import Argument, Script
+
+ITEMS_AT_ONCE = 500  # feedback in one script: about 25 ms of Redis' time
+MOST_WAITING = 100_000  # feedback of one model that waits for its prediction; more is answered as unknown
+CORRECTIONS_KEPT = 10_000
+MINUTES_AT_ONCE = 500  # evidence read in one round trip
+
+_RECORD = re.compile(rb'\["([^"]*)",(\d+),(\d+),(\d+),"([crn])",(.*)\]', re.DOTALL)
+_WRITE = Script.load("scoring.lua", "write.lua")
+_FEEDBACK = Script.load("scoring.lua", "feedback.lua")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a recorder writes at once; a recorder's `number` grows by one with each new batch.
+
+    `records`: (bucket, seconds to keep it, [(field, record), ...]); `increments`: minute -> field -> number.
+    """
+
+    number: int
+    records: list[tuple[str, int, list[tuple[bytes, bytes]]]]
+    increments: dict[int, dict[str, int | float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One version's answer; `role` is `contract.evidence.PRIMARY` or `SHADOW`."""
+
+    version: str
+    role: str
+    revision: int
+    at_s: int
+    latency_us: int
+    kind: Kind
+    output: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is kept of a prediction: the primary's record first; empty where nothing is known (any more)."""
+
+    records: list[Recorded]
+    label: Any = None
+    reward: float | None = None
+
+
+class Predictions:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def write(self, model: str, recorder_id: str, batch: Batch) -> None:
+        """Applies the batch unless it was applied before, then joins feedback that waited for it.
+
+        Raises `UpstreamError("store_away")`: then it may or may not have been applied; write it again.
+        """
+        increments = [
+            part
+            for minute, fields in batch.increments.items()
+            for field, number in fields.items()
+            if math.isfinite(number)
+            for part in (b"%d" % minute, field.encode(), number)
+        ]
+        listed: list[bytes | int] = []
+        for bucket, ttl_s, records in batch.records:
+            listed += (bucket.encode(), ttl_s, len(records))
+            for record in records:
+                listed += record
+        names = [keys.flushed(model, recorder_id), keys.waiting(model), keys.corrections(model)]
+        arguments = [*_names(model), batch.number, packed(increments), packed(listed)]
+        _check(await _WRITE.run(self._redis, names, arguments))
+
+    async def feedback(
+        self, model: str, items: Sequence[tuple[str, str | None, float | None]], *, ttl_s: int
+    ) -> list[FeedbackResult]:
+        """What became of each item: (prediction id, label as canonical JSON or None, reward or None).
+
+        Canonical: `orjson.dumps` with sorted keys. `ttl_s`: how long the model's predictions are kept.
+        """
+        results: list[FeedbackResult] = []
+        limits = [ttl_s, WAIT_S, MOST_WAITING, CORRECTIONS_KEPT]
+        for first in range(0, len(items), ITEMS_AT_ONCE):
+            arguments = [*_names(model), *limits]
+            for prediction_id, label, reward in items[first : first + ITEMS_AT_ONCE]:
+                place, made_ms = place_of(prediction_id), made_at_ms(prediction_id)
+                arguments += (place.bucket, place.field, "" if made_ms is None else made_ms, prediction_id)
+                arguments.append(f"reward:{reward!r}" if label is None else label)
+            reply = await _FEEDBACK.run(
+                self._redis, [keys.waiting(model), keys.corrections(model)], arguments
+            )
+            results.extend(FeedbackResult(word.decode()) for word in _check(reply))
+        return results
+
+    async def find(self, model: str, prediction_id: str) -> Found:
+        """Who answered, the shadows' answers, and the label or reward."""
+        place = place_of(prediction_id)
+        fields = [place.field, *(shadow_field(place.field, slot) for slot in range(MAX_SHADOWS))]
+        label, primary, *shadows = await ask(
+            self._redis, "HMGET", keys.predictions(model, place.bucket), place.field + LABEL_SUFFIX, *fields
+        )
+        if primary is None:
+            return Found([])
+        read = [_recorded(primary, PRIMARY), *(_recorded(raw, SHADOW) for raw in shadows if raw)]
+        records = [record for record in read if record is not None]
+        if label is not None and label.startswith(b"reward:"):
+            return Found(records, reward=float(label[7:]))
+        return Found(records, label=None if label is None else orjson.loads(label))
+
+    async def evidence(self, model: str, first_minute: int, last_minute: int) -> dict[int, dict[str, float]]:
+        """The sums of each minute that has any, both ends included: minute -> field -> value."""
+        found: dict[int, dict[str, float]] = {}
+        for first in range(first_minute, last_minute + 1, MINUTES_AT_ONCE):
+            minutes = range(first, min(first + MINUTES_AT_ONCE, last_minute + 1))
+            pipeline = self._redis.pipeline(transaction=False)
+            for minute in minutes:
+                pipeline.hgetall(keys.evidence(model, minute))
+            with answers():
+                replies = await pipeline.execute()
+            for minute, sums in zip(minutes, replies, strict=True):
+                if sums:
+                    found[minute] = {name.decode("utf-8", "replace"): _sum(raw) for name, raw in sums.items()}
+        return found
+
+
+def _names(model: str) -> list[Argument]:
+    """What every script of this module takes first."""
+    return [keys.predictions(model, ""), keys.evidence(model, 0)[:-1], EVIDENCE_TTL_S]
+
+
+def _check(reply: list[Any]) -> list[Any]:
+    if reply[0] == b"type":
+        raise UpstreamError(
+            "store_away",
+            f"Redis' key {reply[1].decode()} holds something else than Turnout's data ({reply[2].decode()}), "
+            "so somebody else wrote to it; restore or delete it. Nothing was written.",
+        )
+    return reply
+
+
+def _recorded(raw: bytes, role: str) -> Recorded | None:
+    """None where the record is not one of ours; an output that is not JSON is shown as the text it is."""
+    if (parts := _RECORD.fullmatch(raw)) is None:
+        return None
+    version, kind = parts[1].decode(), Kind(parts[5].decode())
+    try:
+        output = orjson.loads(parts[6])
+    except orjson.JSONDecodeError:
+        output = parts[6].decode("utf-8", "replace")
+    return Recorded(version, role, int(parts[2]), int(parts[3]), int(parts[4]), kind, output)
+
+
+def _sum(raw: bytes) -> float:
+    """A sum is kept as one number, or as two to be added: the second holds what the first rounds off."""
+    if raw.isdigit():
+        return int(raw)
+    try:
+        return math.fsum(map(float, raw.split()))
+    except ValueError:
+        return 0.0

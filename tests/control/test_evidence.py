@@ -1,0 +1,83 @@
+"""Evidence and single predictions over the control API."""
+
+from typing import Any
+
+import httpx2
+import pytest
+from redis.asyncio import Redis
+
+from gateway.store.predictions import Batch, Predictions
+from tests.control.world import add_versions
+
+CALLERS_ID = "order-4711"
+
+
+@pytest.fixture
+async def minute(redis: Redis) -> int:
+    """One labelled prediction of version 1 with a shadow of version 2; gives the present minute."""
+    await add_versions(redis, "1", "2")
+    now_s, _ = await redis.time()
+    minute: int = now_s // 60
+    records = [(b"=", b'["1",7,%d,420,"c",3]' % now_s), (b"=0", b'["2",7,%d,900,"c",4]' % now_s)]
+    counts: dict[str, int | float] = {
+        "p|1|n": 1, "p|1|ok": 1, "p|1|us": 420, "p|1|h13": 1, "p|1|recorded": 1,
+        "s|2|n": 1, "s|2|ok": 1, "s|2|us": 900, "s|2|h17": 1, "s|2|recorded": 1,
+    }  # fmt: skip
+    predictions = Predictions(redis)
+    await predictions.write("digits", "gw-1", Batch(1, [(f"={CALLERS_ID}", 600, records)], {minute: counts}))
+    await predictions.feedback("digits", [(CALLERS_ID, "3", None)], ttl_s=600)
+    return minute
+
+
+async def compare(api: httpx2.AsyncClient, **params: Any) -> Any:
+    reply = await api.get("/models/digits/compare", params=params)
+    return {"status": reply.status_code, **reply.json()}
+
+
+async def test_versions_are_laid_side_by_side(api: httpx2.AsyncClient, minute: int) -> None:
+    found = await compare(api)
+    rows = {(row["version"], row["role"]): row for row in found["versions"]}
+    assert rows["1", "primary"]["accuracy"]["value"] == 1
+    assert rows["2", "shadow"]["accuracy"]["value"] == 0
+    assert (found["last_minute"] >= minute, found["baseline"]) == (True, "1")
+
+
+async def test_versions_can_be_chosen_and_the_first_is_the_baseline(
+    api: httpx2.AsyncClient, minute: int
+) -> None:
+    found = await compare(api, versions="2,1")
+    assert (found["baseline"], [row["version"] for row in found["versions"]]) == ("2", ["2", "1"])
+
+
+@pytest.mark.parametrize(
+    ("params", "status", "code"),
+    [
+        ({"versions": "9"}, 404, "unknown_version"),
+        ({"since_s": "1"}, 400, "bad_request"),
+        ({"since_s": "x"}, 400, "bad_request"),
+    ],
+)
+async def test_a_wrong_question_is_refused(
+    api: httpx2.AsyncClient, minute: int, params: dict[str, str], status: int, code: str
+) -> None:
+    found = await compare(api, **params)
+    assert (found["status"], found["code"]) == (status, code)
+
+
+async def test_an_unknown_model_is_told(api: httpx2.AsyncClient) -> None:
+    assert (await compare(api))["code"] == "unknown_model"
+
+
+async def test_a_prediction_is_shown_with_its_shadows_and_label(api: httpx2.AsyncClient, minute: int) -> None:
+    found = (await api.get(f"/models/digits/predictions/{CALLERS_ID}")).json()
+    assert found["label"] == 3
+    told = [(item["version"], item["role"], item["output"], item["kind"]) for item in found["records"]]
+    assert told == [("1", "primary", 3, "class"), ("2", "shadow", 4, "class")]
+
+
+@pytest.mark.parametrize(("prediction", "status"), [("order-4712", 404), ("-", 400), ("a%20b", 400)])
+async def test_an_unknown_prediction_is_told(
+    api: httpx2.AsyncClient, minute: int, prediction: str, status: int
+) -> None:
+    reply = await api.get(f"/models/digits/predictions/{prediction}")
+    assert reply.status_code == status

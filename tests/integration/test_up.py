@@ -1,0 +1,283 @@
+"""`turnout up` for real: its processes, its end, its second beginning, and its refusals."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from gateway.cli.demo_traffic import request_body
+
+START_S = 120.0
+END_S = 60.0
+ROW = [0.0] * 64
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Up:
+    """One `turnout up` on free ports; its output is in a file, and every process below it bears a mark."""
+
+    def __init__(self, data_dir: Path, *options: str) -> None:
+        self.mark = f"TURNOUT-TEST={uuid.uuid4()}"
+        name, _, value = self.mark.partition("=")
+        self.output_path = Path(tempfile.mkstemp(prefix="turnout-up-", suffix=".txt")[1])
+        ports = () if any("port" in option for option in options) else FREE_PORTS
+        with self.output_path.open("wb") as output:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "gateway.cli.main",
+                    "up",
+                    "--data-dir",
+                    str(data_dir),
+                    *ports,
+                    *options,
+                ],
+                stdout=output,
+                stderr=output,
+                env={**os.environ, name: value},
+                cwd=ROOT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self.output_path.read_text()
+
+    def until_up(self) -> "Up":
+        until(lambda: "Turnout is up" in self.output or self.process.poll() is not None, START_S)
+        assert self.process.poll() is None, self.output
+        until(lambda: "Ctrl-C ends" in self.output, 5)
+        return self
+
+    def address(self, name: str) -> str:
+        found = re.search(rf"^  {name} +\d+ +(http://[^/\s]+)", self.output, re.MULTILINE)
+        assert found is not None, self.output
+        return found[1]
+
+    def pid(self, name: str) -> int:
+        """The newest process of this name that `up` told of."""
+        found = re.findall(
+            rf"^  {name} +(\d+) |^{name} runs again as process (\d+)", self.output, re.MULTILINE
+        )
+        return int(next(filter(None, found[-1])))
+
+    def get(self, name: str, path: str) -> dict[str, Any]:
+        """Asks again while Redis is away: a busy disk makes it slow for a moment."""
+        end = time.monotonic() + 20
+        while True:
+            reply = httpx2.get(self.address(name) + path, trust_env=False, timeout=5)
+            if reply.status_code != 503 or time.monotonic() > end:
+                break
+            time.sleep(0.1)
+        assert reply.status_code == 200, reply.text
+        value = reply.json()
+        assert isinstance(value, dict)
+        return value
+
+    def infer(self, path: str = "digits") -> httpx2.Response:
+        return httpx2.post(
+            f"{self.address('gateway')}/v2/models/{path}/infer",
+            content=request_body(ROW),
+            headers={"content-type": "application/json"},
+            trust_env=False,
+            timeout=5,
+        )
+
+    def processes(self) -> set[int]:
+        """Every living process that was started below this one, itself included."""
+        return {pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if self._is_ours(pid)}
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            return status != "Z" and self.mark.encode() in Path(f"/proc/{pid}/environ").read_bytes()
+        except OSError:
+            return False
+
+    def interrupt(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(END_S)
+
+    def destroy(self) -> None:
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        self.output_path.unlink()
+
+
+FREE_PORTS = ("--port", "0", "--control-port", "0", "--metrics-port", "0")
+
+
+def until(is_so: Callable[[], bool], limit_s: float) -> None:
+    end = time.monotonic() + limit_s
+    while not is_so():
+        assert time.monotonic() < end, "it did not become so in time"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def run_up() -> Iterator[Callable[..., Up]]:
+    started: list[Up] = []
+
+    def run(data_dir: Path, *options: str) -> Up:
+        started.append(Up(data_dir, *options))
+        return started[-1]
+
+    yield run
+    for one in started:
+        one.destroy()
+
+
+Run = Callable[..., Up]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """One demo for the tests that leave it as it was."""
+    running = Up(tmp_path_factory.mktemp("demo") / "data", "--demo", "--processes", "2")
+    try:
+        yield running.until_up()
+    finally:
+        running.destroy()
+
+
+def test_the_demo_answers_routed_and_pinned_predictions(demo: Up) -> None:
+    routed = demo.infer()
+    assert routed.status_code == 200, routed.text
+    assert routed.headers["turnout-version"] == "1"
+    assert [output["name"] for output in routed.json()["outputs"]] == ["label", "probabilities"]
+    for version in ("1", "2", "3", "4"):
+        pinned = demo.infer(f"digits/versions/{version}")
+        assert (pinned.status_code, pinned.headers["turnout-version"]) == (200, version)
+
+
+def test_the_demo_s_labels_arrive_by_themselves(demo: Up) -> None:
+    def accuracy_is_known() -> bool:
+        versions = demo.get("control", "/api/v1/models/digits/compare")["versions"]
+        return any(version["accuracy"] is not None for version in versions)
+
+    until(accuracy_is_known, 30)
+
+
+def test_all_is_well_and_the_metrics_are_there(demo: Up) -> None:
+    until(lambda: demo.get("control", "/api/v1/status")["problems"] == [], 10)
+    metrics = re.search(r"metrics at (\S+)", demo.output)
+    assert metrics is not None
+    assert "turnout_requests_total" in httpx2.get(metrics[1], trust_env=False).text
+
+
+@pytest.mark.parametrize("name", ["traffic", "control", "redis", "supervisor", "gateway"])
+def test_a_killed_child_is_started_again_and_one_line_says_so(name: str, demo: Up) -> None:
+    before = demo.pid(name)
+    os.kill(before, signal.SIGKILL)
+    until(lambda: demo.pid(name) != before, 20)
+    assert re.search(rf"^{name} \(process {before}\) ended.*it is started again$", demo.output, re.MULTILINE)
+    until(lambda: answers(demo), 30)
+
+
+def answers(up: Up) -> bool:
+    try:
+        is_well = up.get("control", "/api/v1/status")["problems"] == []
+        return is_well and up.infer().status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+def has_changed(up: Up, split: list[dict[str, Any]]) -> bool:
+    reply = httpx2.post(
+        up.address("control") + "/api/v1/routes/digits/edit",
+        json={"edit": {"kind": "split", "split": split}, "wait_s": 10},
+        trust_env=False,
+        timeout=20,
+    )
+    return reply.status_code == 200
+
+
+def test_ctrl_c_ends_everything_and_the_next_up_continues_from_the_same_data(
+    tmp_path: Path, run_up: Run
+) -> None:
+    data_dir = tmp_path / "data"
+    first: Up = run_up(data_dir, "--demo").until_up()
+    assert len(first.processes()) >= 13  # up, redis, control, supervisor, 8 workers, gateway and its process
+    split = [{"version": "1", "weight": 75}, {"version": "2", "weight": 25}]
+    until(lambda: has_changed(first, split), 20)
+    revision = first.get("control", "/api/v1/routes/digits")["revision"]
+    assert first.interrupt() == 0, first.output
+    assert first.processes() == set()
+
+    second: Up = run_up(data_dir, "--demo").until_up()
+    route = second.get("control", "/api/v1/routes/digits")
+    assert route["revision"] == revision
+    assert route["document"]["split"] == split
+    assert "registered" not in second.output
+
+    second.process.kill()
+    until(lambda: second.processes() == set(), END_S)
+
+
+def test_a_port_in_use_is_one_clear_line(tmp_path: Path, run_up: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        up = run_up(tmp_path / "data", "--port", str(port), "--control-port", "0", "--metrics-port", "0")
+        assert up.process.wait(20) == 1
+    assert up.output.splitlines() == [
+        f"turnout: cannot listen on 127.0.0.1:{port} (Address already in use): end what uses it, or give "
+        "another --port."
+    ]
+    assert up.processes() == set()
+
+
+def test_a_directory_that_cannot_be_written_is_one_clear_line(tmp_path: Path, run_up: Run) -> None:
+    (tmp_path / "file").write_text("in the way")
+    up = run_up(tmp_path / "file" / "data")
+    assert up.process.wait(20) == 1
+    (line,) = up.output.splitlines()
+    assert "cannot be written (Not a directory)" in line
+
+
+def test_a_second_up_on_the_same_data_is_one_clear_line_and_leaves_the_first_alone(
+    tmp_path: Path, run_up: Run
+) -> None:
+    first = run_up(tmp_path / "data").until_up()
+    second = run_up(tmp_path / "data")
+    assert second.process.wait(20) == 1
+    (line,) = second.output.splitlines()
+    assert f"another `turnout up` (process {first.process.pid}) uses" in line
+    assert first.get("control", "/api/v1/status")["redis"] == "ok"
+
+
+def test_an_address_that_others_can_reach_is_refused(tmp_path: Path, run_up: Run) -> None:
+    up = run_up(tmp_path / "data", "--host", "0.0.0.0", *FREE_PORTS)
+    assert up.process.wait(20) == 3
+    assert "no authentication" in up.output
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_child_that_cannot_start_ends_what_was_started_and_says_why(tmp_path: Path, run_up: Run) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "artifacts").write_text("in the way")
+    up = run_up(tmp_path / "data")
+    assert up.process.wait(60) == 1
+    assert str(tmp_path / "data" / "logs") in up.output
+    assert up.processes() == set()
+
+
+def test_ctrl_c_while_it_starts_ends_what_was_started(tmp_path: Path, run_up: Run) -> None:
+    up = run_up(tmp_path / "data")
+    until(lambda: (tmp_path / "data" / "logs" / "control.log").exists(), 20)
+    assert up.interrupt() == 0
+    assert up.processes() == set()
