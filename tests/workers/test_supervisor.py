@@ -18,6 +18,7 @@ from tests.sockets import eventually
 from tests.workers import models
 from tests.workers.processes import Running, register, start, want
 
+
 class Pool(Protocol):
     async def __call__(self, count: int, without: str = "") -> list[Lease]: ...
 
@@ -48,7 +49,9 @@ def pool(redis: Any, supervisor: Running) -> Pool:
         until = time.monotonic() + 20
         while True:
             leases = (await FleetStore(redis).workers()).leases
-            are_ready = all(lease.state is WorkerState.READY and lease.worker_id != without for lease in leases)
+            are_ready = all(
+                lease.state is WorkerState.READY and lease.worker_id != without for lease in leases
+            )
             if len(leases) == count and are_ready:
                 return leases
             assert time.monotonic() < until, f"{leases}\n{supervisor.said()}"
