@@ -257,6 +257,17 @@ def _document_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"retries at most {retry.get('budget_percent', 20):g} %",
         )
     )
+    concurrency = document.get("concurrency", {})
+    upto = "up to " if concurrency.get("adaptive") else ""
+    lines.append(
+        (
+            "concurrency",
+            f"{upto}{concurrency.get('per_worker', 128)} at a worker, "
+            f"{concurrency.get('queue', 1024)} wait up to {concurrency.get('queue_ms', 250):g} ms",
+        )
+    )
+    if hedge := document.get("hedge"):
+        lines.append(("hedge", f"a second attempt after {hedge['after_ms']:g} ms"))
     lines.append(
         ("record", f"{record.get('output') or 'first output'}, {record.get('percent', 100):g} % of requests")
     )

@@ -52,6 +52,7 @@ class Lease(BaseModel):
     pid: int
     state: WorkerState
     started_ms: int
+    weight: float = Field(default=1.0, ge=0.01, le=100, description="capacity beside the pool's others")
     is_foreign: bool = Field(
         default=False, description="another OIP server: does not echo attempts or name recorded outputs"
     )

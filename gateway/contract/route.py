@@ -130,6 +130,23 @@ class Retry(Document):
     budget_percent: Percent = Field(default=20, description="retries allowed per 100 requests")
 
 
+class Hedge(Document):
+    """A second attempt at another worker of the version while the first is still awaited."""
+
+    after_ms: float = Field(ge=1, le=60_000, description="about the latency that 95 % of the answers keep to")
+
+
+class Concurrency(Document):
+    """How many requests one gateway process has at the workers of a version, and how long others wait."""
+
+    per_worker: int = Field(default=128, ge=1, le=512, description="requests at one worker at once")
+    adaptive: bool = Field(default=False, description="fewer when the workers' own latency grows")
+    queue: int = Field(default=1024, ge=0, le=100_000, description="requests that wait for a place")
+    queue_ms: float = Field(
+        default=250, ge=0, le=60_000, description="how long; at most half of what is left"
+    )
+
+
 class Record(Document):
     output: str | None = Field(default=None, max_length=128, description="absent = the model's first output")
     percent: Percent = 100
@@ -151,6 +168,8 @@ class Route(Document):
     fallback: VersionName | None = None
     timeout_s: float = Field(default=2.0, ge=0.01, le=300)
     retry: Retry = Retry()
+    hedge: Hedge | None = None
+    concurrency: Concurrency = Concurrency()
     record: Record = Record()
 
     @model_validator(mode="before")

@@ -6,19 +6,14 @@ rule. Neither knows whether workers exist: what happens when a version has none 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from gateway.contract import headers as h
 from gateway.contract.route import Route, Sticky
 from gateway.core.matching import Headers, Test, compile_matches
-from gateway.core.split import Split, by_draw, by_unit, compile_split
+from gateway.core.split import Split, by_draw, compile_split
 
 UnitOf = Callable[[Headers], bytes | None]
-
-
-class Decision(NamedTuple):
-    version: str
-    reason: str  # `pin`, `rule:<name>`, `sticky`, `weight`
+Decision = tuple[str, str]  # version, reason: `pin`, `rule:<name>`, `sticky`, `weight`
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +92,7 @@ def _unit_reader(sticky: Sticky) -> UnitOf:
 def decide(compiled: CompiledRoute, headers: Headers, draw: float) -> Decision:
     """`draw` is uniform in [0, 1) and used only where no unit decides."""
     if h.VERSION in headers:
-        return Decision(headers[h.VERSION].decode("latin-1"), "pin")
+        return headers[h.VERSION].decode("latin-1"), "pin"
     split, reason = compiled.split, ""
     for rule in compiled.rules:
         if rule.holds(headers):
@@ -105,5 +100,5 @@ def decide(compiled: CompiledRoute, headers: Headers, draw: float) -> Decision:
             break
     unit = None if compiled.unit_of is None else compiled.unit_of(headers)
     if unit:
-        return Decision(split.single or by_unit(split, unit), reason or "sticky")
-    return Decision(split.single or by_draw(split, draw), reason or "weight")
+        return split.single or split.of_unit(unit), reason or "sticky"
+    return split.single or by_draw(split, draw), reason or "weight"

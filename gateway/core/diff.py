@@ -69,6 +69,9 @@ def _told(route: Route | None) -> dict[str, str]:
     told["fallback"] = route.fallback
     told["timeout_s"] = f"{route.timeout_s:.10g}"
     told |= {f"retry.{name}": f"{value:.10g}" for name, value in route.retry.model_dump().items()}
+    if route.hedge is not None:
+        told["hedge.after_ms"] = f"{route.hedge.after_ms:.10g}"
+    told |= {f"concurrency.{name}": f"{value:.10g}" for name, value in route.concurrency.model_dump().items()}
     told["record.output"] = route.record.output
     told["record.percent"] = f"{route.record.percent:.10g}"
     told["record.ttl_s"] = str(route.record.ttl_s)

@@ -10,20 +10,26 @@ can compute a decision again from the route and the unit.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from hashlib import blake2b
 from itertools import accumulate
 from math import log
 from typing import Protocol
 
 _HASH_SPAN = 2.0**64
+REMEMBERED_UNITS = 16_384  # of one split: some 3 MB when full
+REMEMBERED_BYTES = 128
 
 
 class _Hash(Protocol):
     def copy(self) -> "_Hash": ...
     def update(self, data: bytes, /) -> None: ...
     def digest(self) -> bytes: ...
+
+
+Seeded = tuple[tuple[str, float, _Hash], ...]  # version, weight, hash state after salt and version
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +39,24 @@ class Split:
     single: str | None
     versions: tuple[str, ...]
     upto: tuple[float, ...]  # cumulative weights, percent
-    seeded: tuple[tuple[str, float, _Hash], ...]  # version, weight, hash state after salt and version
+    seeded: Seeded
+    remembered: Callable[[bytes], str]
+
+    def of_unit(self, unit: bytes) -> str:
+        """`by_unit`, remembered for short units: they come again, that is what stickiness is for."""
+        return self.remembered(unit) if len(unit) <= REMEMBERED_BYTES else by_unit(self, unit)
 
 
 def compile_split(weights: Iterable[tuple[str, float]], *, salt: str) -> Split:
     """`weights`: versions with percents that sum to 100."""
     used = [(version, weight) for version, weight in weights if weight > 0]
+    seeded = tuple((version, weight, _seed(salt, version)) for version, weight in used)
     return Split(
         single=used[0][0] if len(used) == 1 else None,
         versions=tuple(version for version, _ in used),
         upto=tuple(accumulate(weight for _, weight in used)),
-        seeded=tuple((version, weight, _seed(salt, version)) for version, weight in used),
+        seeded=seeded,
+        remembered=lru_cache(REMEMBERED_UNITS)(partial(_best, seeded)),
     )
 
 
@@ -53,10 +66,14 @@ def _seed(salt: str, version: str) -> _Hash:
 
 def by_unit(split: Split, unit: bytes) -> str:
     """The version that this unit sticks to as long as the weights stay."""
+    return _best(split.seeded, unit)
+
+
+def _best(seeded: Seeded, unit: bytes) -> str:
     chosen = ""
     least = float("inf")
-    for version, weight, seeded in split.seeded:
-        state = seeded.copy()
+    for version, weight, seed in seeded:
+        state = seed.copy()
         state.update(unit)
         # -ln(h) / weight is the inverse of the score: the least wins.
         distance = -log((int.from_bytes(state.digest()) + 0.5) / _HASH_SPAN) / weight

@@ -1,14 +1,15 @@
-"""One prediction's way: decide, send, retry within the version, answer, record, hand to shadows.
+"""One prediction's way: decide, wait for a place, send, retry within the version, answer, record, shadow.
 
 Everything happens in callbacks of the loop, without a task. An exchange ends exactly once: answered, refused,
-or given up because its client went away.
+or given up because its client went away. From `_enter` to its end it holds one place at its version, or waits
+for one.
 
-Must not know: Redis, how bytes are parsed. Created by `gateway` for every inference request.
+Must not know: Redis, how bytes are parsed. Created by `protocol` for every inference request.
 """
 
-import time
 from bisect import bisect_left
 from random import random
+from time import perf_counter, time
 
 from gateway.contract import headers as h
 from gateway.contract.latency import BOUNDS_US
@@ -20,6 +21,7 @@ from gateway.dataplane.recorder import NOTHING
 from gateway.dataplane.shadower import Shadower
 from gateway.dataplane.table import Entry, Target
 from gateway.dataplane.tally import Tallies
+from gateway.upstream.admission import Admission
 from gateway.upstream.connection import Connection, Failure
 from gateway.upstream.worker import Worker
 from gateway.wire.protocol import HttpProtocol
@@ -31,26 +33,37 @@ _AGAIN = frozenset(
 _REPLY_HEADERS = (b"content-type", h.JSON_LENGTH, b"retry-after", h.ERROR)
 
 
+# Request headers that need a second look; most requests have none of them.
+NOTABLE = frozenset({h.TIMEOUT_MS, h.PREDICTION_ID, b"content-encoding", *h.PASSED_TO_WORKER}) - {
+    b"content-type"
+}
+
+
 class Lane:
     """What the exchanges of one process share."""
 
-    __slots__ = ("in_flight", "shadower", "tallies")
+    __slots__ = ("in_flight", "queues", "shadower", "tallies")
 
     def __init__(self, tallies: Tallies, shadower: Shadower) -> None:
         self.tallies = tallies
         self.shadower = shadower
         self.in_flight: dict[Exchange, None] = {}
+        self.queues: set[Admission] = set()  # in which somebody waits, or did
 
     def expire(self, now: float) -> None:
-        """Answer 504 to whatever is past its deadline; `now` by `time.perf_counter`."""
+        """Answer whatever is past its deadline or its time in a queue; `now` by `time.perf_counter`."""
         for exchange in [exchange for exchange in self.in_flight if exchange.deadline <= now]:
             exchange.expired()
+        for queue in list(self.queues):
+            queue.expire(now)
+            if not queue.waiting:
+                self.queues.discard(queue)
 
 
 class Exchange:
     __slots__ = (
-        "attempts", "body", "client", "connection", "deadline", "entry", "forwarded", "headers", "is_over",
-        "lane", "reason", "started", "target", "tried", "worker",
+        "attempts", "body", "client", "connection", "deadline", "entry", "forwarded", "has_place", "headers",
+        "is_over", "lane", "reason", "sent", "started", "target", "tried", "wait_until", "worker",
     )  # fmt: skip
 
     def __init__(
@@ -61,15 +74,18 @@ class Exchange:
         self.entry = entry
         self.headers = headers
         self.body = body
-        self.started = time.perf_counter()
+        self.started = perf_counter()
         self.connection: Connection | None = None
         self.is_over = False
+        self.has_place = False
         self.attempts = 0
         self.tried: tuple[Worker, ...] = ()
         self.target: Target
         self.worker: Worker
         self.reason: str
         self.deadline: float
+        self.wait_until: float
+        self.sent: float
         self.forwarded: bytes
 
     # -- the decision -----------------------------------------------------------------------------------
@@ -88,23 +104,15 @@ class Exchange:
             self._reject("unknown_version", f"{entry.model} has no version {version}; it has: {known}.")
             return
         timeout_s = entry.timeout_s
-        if h.TIMEOUT_MS in headers:
-            asked = headers[h.TIMEOUT_MS]
-            if not asked.isdigit() or not 0 < int(asked) < 10**7:
-                self._reject(
-                    "bad_request", "turnout-timeout-ms must be a whole number of milliseconds above 0."
-                )
+        kind = headers.get(b"content-type")
+        self.forwarded = b"" if kind is None else b"content-type: %b\r\n" % kind
+        if not NOTABLE.isdisjoint(headers):
+            if (problem := _problem(headers)) is not None:
+                self._reject(*problem)
                 return
-            timeout_s = min(timeout_s, int(asked) / 1000)
-        if h.PREDICTION_ID in headers and not is_prediction_id(headers[h.PREDICTION_ID].decode("latin-1")):
-            self._reject(
-                "bad_request",
-                "turnout-prediction-id must be 1 to 64 letters, digits and ._:- and not begin with ._:-",
-            )
-            return
-        if b"content-encoding" in headers:
-            self._reject("unsupported_media_type", "Bodies must not be compressed: send them as they are.")
-            return
+            if h.TIMEOUT_MS in headers:
+                timeout_s = min(timeout_s, int(headers[h.TIMEOUT_MS]) / 1000)
+            self.forwarded = _forwarded(headers)
         if not target.pool.ready and entry.fallback is not None and self.reason != "pin":
             target = entry.fallback
             self.reason = "fallback"
@@ -113,11 +121,37 @@ class Exchange:
         self.deadline = self.started + timeout_s
         self.lane.in_flight[self] = None
         target.tally.asked += 1
-        entry.budget.earn(entry.earn)
-        self.forwarded = _forwarded(headers)
-        self._send(target.pool.pick(random()))
+        entry.budget.asked += 1
+        admission = target.pool.admission
+        if admission.active < admission.limit:
+            admission.active += 1
+            self.has_place = True
+            self._send(target.pool.pick(), self.started)
+        else:
+            self._wait(admission, timeout_s)
 
-    def _send(self, worker: Worker | None) -> None:
+    def _wait(self, admission: Admission, timeout_s: float) -> None:
+        """All places at the version are taken."""
+        concurrency = self.entry.compiled.route.concurrency
+        self.wait_until = self.started + min(concurrency.queue_ms / 1000, timeout_s / 2)
+        if admission.wait(self, most=concurrency.queue, now=self.started):
+            self.lane.queues.add(admission)
+        else:
+            self.waited_too_long()
+
+    def waited_too_long(self) -> None:
+        self._fail(
+            "overloaded",
+            f"{self.entry.model} version {self.target.version} has more requests than it can answer in time.",
+            retry_after_s=1,
+        )
+
+    def admitted(self) -> None:
+        """A place came free for one who waited."""
+        self.has_place = True
+        self._send(self.target.pool.pick(), perf_counter())
+
+    def _send(self, worker: Worker | None, now: float) -> None:
         if worker is None:
             self._fail(
                 "no_workers",
@@ -127,15 +161,11 @@ class Exchange:
             return
         self.attempts += 1
         self.worker = worker
-        body = self.body
-        now = self.started if self.attempts == 1 else time.perf_counter()
-        left_ms = (self.deadline - now) * 1000
-        worker.send(
-            self,
-            b"%b%bturnout-timeout-ms: %d\r\ncontent-length: %d\r\n"
-            % (self.target.upstream_head, self.forwarded, max(1, round(left_ms)), len(body)),
-            body,
-        )
+        self.sent = now
+        worker.send(self, self.target.upstream_head + self.forwarded, self._left_ms(now), self.body)
+
+    def _left_ms(self, now: float) -> int:
+        return max(1, round((self.deadline - now) * 1000))
 
     # -- the outcome of an attempt ----------------------------------------------------------------------
 
@@ -161,35 +191,43 @@ class Exchange:
             # The worker closed an idle connection just as the request left: nothing was done yet.
             self.attempts -= 1
             pool = self.target.pool
-            self._send(self.worker if self.worker in pool.ready else pool.pick(random()))
+            self._send(self.worker if self.worker in pool.ready else pool.pick(), perf_counter())
             return
         if failure is Failure.BUSY:
             if not self._retry():
                 self._fail("overloaded", "Every connection to the workers is in use.", retry_after_s=1)
             return
-        self.worker.failed()
+        self.worker.failed(failure)
         if not self._retry():
             self._fail("bad_upstream", f"The worker failed ({failure.value}).")
 
-    def _retry(self) -> bool:
-        """Send to another worker of the same version, if the route, the budget and the time allow it."""
-        if self.attempts >= self.entry.attempts or time.perf_counter() >= self.deadline:
-            return False
+    def _other_worker(self) -> Worker | None:
+        """Another worker of the same version for one more attempt, if the route, the budget and the time
+        allow it; the retry is counted."""
+        if self.attempts >= self.entry.attempts or perf_counter() >= self.deadline:
+            return None
         self.tried = (*self.tried, self.worker)
-        other = self.target.pool.pick(random(), tried=self.tried)
-        if other is None or not self.entry.budget.spend():
-            return False
+        other = self.target.pool.pick_other(self.tried)
+        if other is None or not self.entry.budget.spend(self.entry.earn):
+            return None
         self.lane.tallies.retries[self.entry.model, self.target.version] += 1
-        self._send(other)
+        return other
+
+    def _retry(self) -> bool:
+        other = self._other_worker()
+        if other is None:
+            return False
+        self._send(other, perf_counter())
         return True
 
     def expired(self) -> None:
-        """The deadline has passed."""
-        worker, connection = self.worker, self.connection
+        """The deadline has passed, at a worker or in the queue."""
+        connection, was_sent = self.connection, self.attempts > 0
         self._end()
         if connection is not None:
             connection.abandon()
-        worker.failed()
+        if was_sent:
+            self.worker.failed()
         self.target.tally.errors["deadline"] += 1
         self._reply_error("deadline", "The answer did not come in time.")
 
@@ -207,33 +245,42 @@ class Exchange:
     def _end(self) -> None:
         self.is_over = True
         self.lane.in_flight.pop(self, None)
+        if self.has_place:
+            self.has_place = False
+            self.target.pool.admission.leave()
 
     # -- the reply --------------------------------------------------------------------------------------
 
     def _answer(self, first: bytes, worker_us: int, output: bytes | None, body: bytes) -> None:
         self.is_over = True
-        entry, target = self.entry, self.target
+        entry, target, worker = self.entry, self.target, self.worker
         del self.lane.in_flight[self]
         recorder = entry.recorder
-        at_s = time.time()
+        at_s = time()
         own = self.headers.get(h.PREDICTION_ID)
         prediction_id, bucket, field = recorder.new_place(at_s) if own is None else recorder.own_place(own)
-        latency_us = (time.perf_counter() - self.started) * 1e6
+        now = perf_counter()
+        latency_us = (now - self.started) * 1e6
+        gateway_us = int(latency_us) - worker_us
         self.client.reply(
-            b"%b%bturnout-prediction-id: %b\r\nserver-timing: gateway;dur=%.3f, worker;dur=%.3f\r\n"
+            b"%b%bturnout-prediction-id: %b\r\nserver-timing: gateway;dur=%d.%03d, worker;dur=%d.%03d\r\n"
             % (
                 first,
-                target.reply_head(self.reason),
+                target.reply_heads.get(self.reason) or target.reply_head(self.reason),
                 prediction_id,
-                (latency_us - worker_us) / 1e3,
-                worker_us / 1e3,
+                *(gateway_us // 1000, gateway_us % 1000, worker_us // 1000, worker_us % 1000),
             ),
             body,
         )
+        worker.answers += 1
+        worker.answers_us += (now - self.sent) * 1e6
+        worker.told_us += worker_us
         tally = target.tally
         tally.answered += 1
         tally.latency_us += latency_us
         tally.latency[bisect_left(BOUNDS_US, latency_us)] += 1
+        self.has_place = False
+        target.pool.admission.leave()
         if entry.record_share < 1 and random() >= entry.record_share:
             return
         if output is None:
@@ -272,6 +319,21 @@ class Exchange:
         self.is_over = True
         self.lane.tallies.rejected[code] += 1
         self.client.reply_error(code, message)
+
+
+def _problem(headers: dict[bytes, bytes]) -> tuple[str, str] | None:
+    """What is wrong with a client's wishes: code and sentence."""
+    timeout_ms = headers.get(h.TIMEOUT_MS, b"1")
+    if not timeout_ms.isdigit() or not 0 < int(timeout_ms) < 10**7:
+        return "bad_request", "turnout-timeout-ms must be a whole number of milliseconds above 0."
+    if not is_prediction_id(headers.get(h.PREDICTION_ID, b"none").decode("latin-1")):
+        return (
+            "bad_request",
+            "turnout-prediction-id must be 1 to 64 letters, digits and ._:- and not begin with ._:-",
+        )
+    if b"content-encoding" in headers:
+        return "unsupported_media_type", "Bodies must not be compressed: send them as they are."
+    return None
 
 
 def _forwarded(headers: dict[bytes, bytes]) -> bytes:

@@ -35,6 +35,8 @@ def count_predictions(state: MetricsState, tallies: Tallies) -> None:
         )
     for (model, version), number in tallies.retries.items():
         state.count("turnout_retries_total", number, model, version)
+    for (model, version), number in tallies.hedges.items():
+        state.count("turnout_hedges_total", number, model, version)
     for model, number in tallies.fallbacks.items():
         state.count("turnout_fallbacks_total", number, model)
     for (model, version, why), number in tallies.shadow_dropped.items():
@@ -54,7 +56,11 @@ def measure_table(state: MetricsState, table: Table, *, index: int, age_s: float
     for (model, version), pool in table.pools.pools.items():
         state.gauge("turnout_workers", len(pool.ready), model, version)
         state.gauge("turnout_in_flight", pool.in_flight, model, version)
+        state.gauge("turnout_queue", len(pool.admission.waiting), model, version)
+        state.gauge("turnout_concurrency_limit", pool.admission.limit, model, version)
+        state.gauge("turnout_panic", int(pool.is_panic), model, version)
         state.count("turnout_ejections_total", pool.ejections, model, version)
+        state.count("turnout_unsolicited_total", pool.unsolicited, model, version)
 
 
 def measure_process(

@@ -40,6 +40,9 @@ from gateway.wire.server import HttpServer
 from gateway.wire.tasks import end_tasks
 
 DEADLINE_TICK_S = 0.01  # deadlines are kept to within this
+LOOK_TICK_S = 0.25  # how soon a worker's latency changes its share
+SHED_S = 0.05  # a loop held up this long has no time for copies that would have to wait
+LATE_S = 0.1  # a loop that was held up this long first reads what has come meanwhile
 UNUSED_TICK_S = 15.0  # unused connections are closed after 15 to 30 s, before a worker does it after 75 s
 ACCURACY_TICK_S = 15.0
 LAST_FLUSH_S = 2.0
@@ -56,7 +59,7 @@ class GatewayProcess:
         self.redis = connect(settings.redis_url, name=f"turnout-gateway-{index}")
         self.predictions = Predictions(self.redis)
         self.tallies = Tallies()
-        self.pools = PoolSet()
+        self.pools = PoolSet(slow_start_s=settings.slow_start_s)
         self.recorder = Recorder(self.gateway_id, self.tallies, bound=settings.recorder_bound)
         self.table = Table(self.pools, self.recorder, self.tallies)
         self.shadower = Shadower(self.tallies, settings)
@@ -103,6 +106,7 @@ class GatewayProcess:
         self._run("deadlines", self._keep_deadlines)
         self._run("flush", self._keep_flushing)
         self._run("unused", self._keep_closing_unused)
+        self._run("look", self._keep_looking)
         self._run("accuracy", self._keep_measuring)
         gc.freeze()
         gc.set_threshold(20_000, 50, 100)  # requests leave no cycles behind: look for garbage rarely
@@ -136,6 +140,7 @@ class GatewayProcess:
     async def _keep_deadlines(self) -> None:
         window_ends = 0.0
         worst = 0.0
+        was_late = False
         while True:
             due = time.perf_counter() + DEADLINE_TICK_S
             await asyncio.sleep(DEADLINE_TICK_S)
@@ -143,6 +148,11 @@ class GatewayProcess:
             worst = max(worst, now - due)
             if now > window_ends:
                 self.loop_lag_s, worst, window_ends = worst, 0.0, now + 1
+                self.shadower.is_shedding = self.loop_lag_s > SHED_S
+            if now - due > LATE_S and not was_late:
+                was_late = True  # answers may be waiting unread: the deadline was ours to keep, not theirs
+                continue
+            was_late = False
             self.lane.expire(now)
             self.shadower.expire(now)
 
@@ -156,6 +166,15 @@ class GatewayProcess:
                 if not self.is_redis_away:
                     log.warning("records wait in memory: %s", error.message)
                 self.is_redis_away = True
+
+    async def _keep_looking(self) -> None:
+        loop = asyncio.get_running_loop()
+        looked_s = loop.time()
+        while True:
+            await asyncio.sleep(LOOK_TICK_S)
+            now_s = loop.time()
+            self.pools.look(now_s, now_s - looked_s)
+            looked_s = now_s
 
     async def _keep_closing_unused(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from gateway.dataplane.exchange import Exchange, Lane
+from gateway.dataplane.hedge import Hedged
 from gateway.dataplane.table import Table
 from gateway.wire.protocol import HttpProtocol
 
@@ -19,7 +20,8 @@ class GatewayProtocol(HttpProtocol):
         if found is None:
             return False
         entry, pinned = found
-        exchange = self.exchange = Exchange(self.lane, self, entry, headers, body)
+        kind = Exchange if entry.hedge_s is None else Hedged
+        exchange = self.exchange = kind(self.lane, self, entry, headers, body)
         exchange.begin(pinned)
         return True
 

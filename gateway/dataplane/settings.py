@@ -20,6 +20,7 @@ class GatewaySettings:
     limits: Limits = field(default_factory=Limits)
     flush_s: float = 0.2  # how long a prediction waits before it is written; lost if the process is killed
     recorder_bound: int = 100_000  # predictions kept while Redis is away; about 300 bytes each
+    slow_start_s: float = 10.0  # until a fresh or returned worker gets its full share; 0 = at once
     shadow_in_flight: int = 64  # copies on the wire at once, per shadow of a route
     shadow_queue: int = 1024  # copies that wait behind them; more are dropped and counted
     shadow_bytes: int = 64 * 1024 * 1024  # bodies held for shadows, all together

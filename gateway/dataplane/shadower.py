@@ -42,6 +42,7 @@ class Shadower:
         self.most_waiting = settings.shadow_queue
         self.most_bytes = settings.shadow_bytes
         self.held_bytes = 0
+        self.is_shedding = False  # the process is short of time: copies may not wait
         self.lines: dict[tuple[str, str], ShadowLine] = {}
         self.on_wire: dict[Copy, None] = {}
 
@@ -74,8 +75,10 @@ class Shadower:
 
     def _submit(self, copy: "Copy") -> None:
         line = copy.line
-        if line.on_wire < self.most_on_wire:
+        if line.on_wire < self.most_on_wire and copy.has_room():
             self._start(copy)
+        elif self.is_shedding:
+            self.drop(copy, "shed")
         elif len(line.waiting) >= self.most_waiting:
             self.drop(copy, "queue_full")
         elif self.held_bytes + len(copy.body) > self.most_bytes:
@@ -86,18 +89,28 @@ class Shadower:
 
     def _start(self, copy: "Copy") -> None:
         copy.line.on_wire += 1
+        copy.target.pool.admission.active += 1
         self.on_wire[copy] = None
         copy.start()
 
     def done(self, copy: "Copy") -> None:
         """A copy's place on the wire is free."""
-        line = copy.line
-        line.on_wire -= 1
+        copy.line.on_wire -= 1
         self.on_wire.pop(copy, None)
+        copy.target.pool.admission.leave()
+        self._pump(copy.line)
+
+    def _pump(self, line: ShadowLine) -> None:
+        """Send what waits, as far as there is room, and drop what has waited too long."""
+        now = time.perf_counter()
         while line.waiting and line.on_wire < self.most_on_wire:
-            following = line.waiting.popleft()
+            following = line.waiting[0]
+            is_late = following.deadline <= now
+            if not (is_late or following.has_room()):
+                return
+            line.waiting.popleft()
             self.held_bytes -= len(following.body)
-            if following.deadline <= time.perf_counter():
+            if is_late:
                 self.drop(following, "late")
             else:
                 self._start(following)
@@ -110,6 +123,9 @@ class Shadower:
     def expire(self, now: float) -> None:
         for copy in [copy for copy in self.on_wire if copy.deadline <= now]:
             copy.expired()
+        for line in self.lines.values():
+            if line.waiting:
+                self._pump(line)
 
 
 class Copy:
@@ -154,25 +170,20 @@ class Copy:
             line = shadower.lines[key] = ShadowLine()
         self.line = line
 
+    def has_room(self) -> bool:
+        """Copies go where nobody waits and at most half of the places are taken: they are shed first."""
+        admission = self.target.pool.admission
+        return admission.active * 2 < admission.limit
+
     def start(self) -> None:
-        worker = self.target.pool.pick(random())
+        worker = self.target.pool.pick()
         if worker is None:
             self._failed("no_workers")
             return
         self.worker = worker
         self.started = time.perf_counter()
-        body = self.body
-        worker.send(
-            self,
-            b"%b%bturnout-timeout-ms: %d\r\ncontent-length: %d\r\n"
-            % (
-                self.target.upstream_head,
-                self.forwarded,
-                max(1, (self.deadline - self.started) * 1000),
-                len(body),
-            ),
-            body,
-        )
+        left_ms = (self.deadline - self.started) * 1000
+        worker.send(self, self.target.upstream_head + self.forwarded, max(1, round(left_ms)), self.body)
 
     def on_plain(self, worker_us: int, output: bytes | None, body: bytes) -> None:
         self._answered(output)
@@ -223,7 +234,7 @@ class Copy:
             return
         if failure is not Failure.BUSY:
             assert self.worker is not None
-            self.worker.failed()
+            self.worker.failed(failure)
         self._failed("overloaded" if failure is Failure.BUSY else "bad_upstream")
 
     def expired(self) -> None:

@@ -69,7 +69,7 @@ class Entry:
     """One model's route, ready to serve."""
 
     __slots__ = (
-        "attempts", "budget", "compiled", "earn", "fallback", "is_routed", "model", "record_share",
+        "attempts", "budget", "compiled", "earn", "fallback", "hedge_s", "is_routed", "model", "record_share",
         "recorder", "shadows", "targets", "timeout_s", "tolerance",
     )  # fmt: skip
 
@@ -88,6 +88,9 @@ class Entry:
         self.is_routed = is_routed
         self.targets = targets
         self.fallback = targets.get(route.fallback) if route.fallback else None
+        self.hedge_s = None if route.hedge is None else route.hedge.after_ms / 1000
+        for target in targets.values():
+            target.pool.limit(route.concurrency.per_worker, is_adaptive=route.concurrency.adaptive)
         self.shadows: tuple[tuple[CompiledShadow, Target], ...] = tuple(
             (shadow, targets[shadow.version]) for shadow in compiled.shadows
         )

@@ -38,6 +38,7 @@ class Tallies:
     versions: dict[tuple[str, str, str], Tally] = field(default_factory=dict)  # model, version, role
     agreements: dict[tuple[str, str, str], AgreementTally] = field(default_factory=dict)
     retries: Counter[tuple[str, str]] = field(default_factory=Counter)  # model, version
+    hedges: Counter[tuple[str, str]] = field(default_factory=Counter)  # model, version
     fallbacks: Counter[str] = field(default_factory=Counter)  # model
     shadow_dropped: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # model, version, why
     rejected: Counter[str] = field(default_factory=Counter)  # error code, before any version was chosen

@@ -77,6 +77,19 @@ _GATEWAY = (
     _gauge("turnout_in_flight", "Predictions on their way to a worker and back.", *_VERSION),
     _gauge("turnout_workers", "Workers that may be chosen.", *_VERSION, merge=Merge.MIN),
     _counter("turnout_retries_total", "Attempts sent again to another worker of the version.", *_VERSION),
+    _counter("turnout_hedges_total", "Second attempts while the first was still awaited.", *_VERSION),
+    _gauge("turnout_queue", "Predictions waiting for a place at their version.", *_VERSION),
+    _gauge("turnout_concurrency_limit", "Predictions that may be at a version's workers at once.", *_VERSION),
+    _gauge(
+        "turnout_panic",
+        "1 while fewer than half of a version's workers are trusted, and all are used.",
+        *_VERSION,
+        merge=Merge.MAX,
+    ),
+    _counter(
+        "turnout_unsolicited_total", "Connections closed since a worker sent what nobody asked for.",
+        *_VERSION
+    ),
     _counter("turnout_ejections_total", "Workers set aside after failures in a row.", *_VERSION),
     _counter("turnout_fallbacks_total", "Predictions that the route's fallback version answered.", "model"),
     _counter("turnout_shadow_dropped_total", "Copies for shadows not sent, or cut off.", *_VERSION, "reason"),

@@ -95,19 +95,24 @@ class Connection(asyncio.Protocol):
         self.is_framed = False
         self.problem = False
 
-    def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
-        """`head`: request line and headers with their line ends, without the empty line."""
+    def send(self, receiver: Receiver, head: bytes, timeout_ms: int, body: bytes) -> None:
+        """`head`: request line and headers with their line ends; `timeout_ms`: what is left of the
+        deadline."""
         self.receiver = receiver
         receiver.connection = self
         self.uses += 1
         self.got_bytes = False
-        token = b"%x" % next(_tokens)
-        self.expected = b"%b;%b" % (token, self.owner.digest12)
-        head = b"%bturnout-attempt: %b\r\n\r\n" % (head, token)
+        token = next(_tokens)
+        self.expected = b"%x;%b" % (token, self.owner.digest12)
         if len(body) < 16384:
-            self.transport.write(head + body)
+            self.transport.write(
+                b"%bturnout-timeout-ms: %d\r\ncontent-length: %d\r\nturnout-attempt: %x\r\n\r\n%b"
+                % (head, timeout_ms, len(body), token, body)
+            )
         else:
-            self.transport.writelines((head, body))
+            end = (timeout_ms, len(body), token)
+            rest = b"turnout-timeout-ms: %d\r\ncontent-length: %d\r\nturnout-attempt: %x\r\n\r\n" % end
+            self.transport.writelines((head + rest, body))
 
     def abandon(self) -> None:
         """Nobody waits any more: close, so that the worker stops working on it."""

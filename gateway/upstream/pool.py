@@ -4,13 +4,21 @@ Must not know: routes, clients, Redis. `PoolSet` is fed with leases by the gatew
 """
 
 import asyncio
-from collections.abc import Iterable
+import logging
+from collections.abc import Collection, Iterable
+from itertools import accumulate
+from random import random
 
 from gateway.contract.pool import Lease, WorkerState
-from gateway.core.balance import least_of_two
-from gateway.core.health import probe_delay_s, should_eject
+from gateway.core.balance import least_of_two, least_of_two_by_weight, paces, ramp
+from gateway.core.health import FAILURES_TO_EJECT, HALF_OPEN, choose, probe_delay_s
+from gateway.core.limit import Gradient
+from gateway.upstream.admission import Admission
 from gateway.upstream.probe import answers
 from gateway.upstream.worker import Worker
+
+PER_WORKER = 128  # requests at one worker at once, until a route says otherwise
+log = logging.getLogger("turnout.gateway")
 
 
 class Pool:
@@ -22,7 +30,12 @@ class Pool:
         self.workers: dict[str, Worker] = {}
         self.serving: list[Worker] = []  # leased as ready, ejected or not
         self.ready: list[Worker] = []
+        self.upto: list[float] | None = None  # cumulative weights of `ready`; None = all weigh the same
+        self.admission = Admission()
+        self.per_worker = PER_WORKER
+        self.slow_start_s = 0.0
         self.ejections = 0
+        self.is_panic = False
         self.probing: set[asyncio.Task[None]] = set()
 
     @property
@@ -33,14 +46,28 @@ class Pool:
     def unsolicited(self) -> int:
         return sum(worker.unsolicited for worker in self.workers.values())
 
-    def pick(self, draw: float, *, tried: Iterable[Worker] = ()) -> Worker | None:
-        """A worker, rather one that was not tried; None when there is none that was not tried."""
+    def limit(self, per_worker: int, *, is_adaptive: bool) -> None:
+        """How many requests may be at each worker, and whether latency decides within that."""
+        self.per_worker = per_worker
+        if is_adaptive != (self.admission.gradient is not None):
+            self.admission.gradient = Gradient() if is_adaptive else None
+        self.admission.set_most(per_worker * max(1, len(self.ready)))
+
+    def pick(self) -> Worker | None:
+        """A worker for a first attempt; None when there is none."""
         ready = self.ready
-        if tried:
-            ready = [worker for worker in ready if worker not in tried]
         if len(ready) < 2:
             return ready[0] if ready else None
-        return least_of_two(ready, draw)
+        if self.upto is None:
+            return least_of_two(ready, random())
+        return least_of_two_by_weight(ready, self.upto, random(), random())
+
+    def pick_other(self, tried: Collection[Worker]) -> Worker | None:
+        """A worker that was not tried, rather one that is trusted; None when every one was tried."""
+        others = [worker for worker in self.ready if worker not in tried]
+        if self.is_panic:
+            others = [worker for worker in others if not worker.is_ejected] or others
+        return least_of_two(others, random()) if others else None
 
     def update(self, leases: Iterable[Lease]) -> None:
         """`leases`: the live ones of this version. A draining worker finishes, but gets nothing new."""
@@ -49,37 +76,67 @@ class Pool:
             worker = self.workers.pop(worker_id)
             worker.is_gone = True
             worker.close_unused()
+        takes = {worker_id for worker_id, lease in present.items() if lease.state is WorkerState.READY}
+        serving = {worker.worker_id for worker in self.serving}
         for worker_id, lease in present.items():
             if worker_id not in self.workers:
                 self.workers[worker_id] = Worker(lease, self._consider)
-        takes = {lease.worker_id for lease in present.values() if lease.state is WorkerState.READY}
-        self.serving = [worker for worker_id, worker in self.workers.items() if worker_id in takes]
-        self._choose_ready()
+            if worker_id in takes - serving and serving:  # the first ones of a pool have nobody to lean on
+                self.workers[worker_id].ready_s = asyncio.get_running_loop().time()
+        if takes != serving:
+            self.serving = [worker for worker_id, worker in self.workers.items() if worker_id in takes]
+            self._choose_ready()
+
+    def look(self, now_s: float, window_s: float) -> None:
+        """Every window: weigh the workers anew by warmth and latency, and the places by demand."""
+        taken = [worker.take_answers() for worker in self.serving]
+        answers, told_us = sum(number for number, _ in taken), sum(told for _, told in taken)
+        if answers or self.upto is not None:
+            self._weigh(now_s)
+        self.admission.look(now_s, window_s, answers=answers, told_us=told_us, workers=len(self.ready))
+
+    def _weigh(self, now_s: float) -> None:
+        ready = self.ready
+        for worker, pace in zip(ready, paces([worker.latency_us for worker in ready]), strict=True):
+            worker.weight = worker.capacity * pace * ramp(now_s - worker.ready_s, self.slow_start_s)
+        weights = [worker.weight for worker in ready]
+        is_level = not weights or min(weights) == max(weights)
+        self.upto = None if is_level else list(accumulate(weights))
 
     def _choose_ready(self) -> None:
-        trusted = [worker for worker in self.serving if not worker.is_ejected]
-        self.ready = trusted or list(self.serving)
+        """Who may be chosen now; says so when that has come to be everybody for want of trusted ones."""
+        places, is_panic = choose([worker.trust for worker in self.serving])
+        if is_panic and not self.is_panic:
+            log.error(
+                "%s %s: fewer than half of its %d workers answer as they should; all of them are used",
+                *(self.model, self.version, len(self.serving)),
+            )
+        self.is_panic = is_panic
+        self.ready = [self.serving[place] for place in places]
+        self._weigh(asyncio.get_running_loop().time())
+        self.admission.set_most(self.per_worker * max(1, len(self.ready)))
 
     def _consider(self, worker: Worker) -> None:
         """A worker failed once more: take it out?"""
-        if worker.is_ejected or worker.is_gone:
+        is_alone = len(self.serving) < 2
+        if worker.is_ejected or worker.is_gone or is_alone or worker.failures < FAILURES_TO_EJECT:
             return
-        ejected = sum(other.is_ejected for other in self.serving)
-        if should_eject(consecutive_failures=worker.failures, ejected=ejected, pool_size=len(self.serving)):
-            worker.is_ejected = True
-            self.ejections += 1
-            self._choose_ready()
-            task = asyncio.get_running_loop().create_task(self._readmit(worker), name="upstream-probe")
-            self.probing.add(task)
-            task.add_done_callback(self.probing.discard)
+        worker.is_ejected = True
+        self.ejections += 1
+        self._choose_ready()
+        task = asyncio.get_running_loop().create_task(self._readmit(worker), name="upstream-probe")
+        self.probing.add(task)
+        task.add_done_callback(self.probing.discard)
 
     async def _readmit(self, worker: Worker) -> None:
-        """Probe until the worker answers, then let it back in."""
+        """Probe until the worker answers, then let it back in, half open."""
         while not worker.is_gone:
             await asyncio.sleep(probe_delay_s(worker.failed_probes))
             if await answers(worker.host, worker.port):
-                worker.failures = worker.failed_probes = 0
-                worker.is_ejected = False
+                worker.failures = HALF_OPEN
+                worker.is_ejected = worker.is_refusing = False
+                worker.ready_s = asyncio.get_running_loop().time()
+                worker.latency_us = 0.0
                 self._choose_ready()
                 return
             worker.failed_probes += 1
@@ -88,14 +145,15 @@ class Pool:
 class PoolSet:
     """All pools of a gateway process, by model and version; a pool once made is kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, slow_start_s: float = 0.0) -> None:
+        self.slow_start_s = slow_start_s
         self.pools: dict[tuple[str, str], Pool] = {}
 
     def get(self, model: str, version: str) -> Pool:
         pool = self.pools.get((model, version))
         if pool is None:
             pool = self.pools[(model, version)] = Pool(model, version)
-            pool.update(())
+            pool.slow_start_s = self.slow_start_s
         return pool
 
     def update(self, leases: Iterable[Lease]) -> None:
@@ -105,6 +163,12 @@ class PoolSet:
             by_version.setdefault((lease.model, lease.version), []).append(lease)
         for key in by_version.keys() | {key for key, pool in self.pools.items() if pool.workers}:
             self.get(*key).update(by_version.get(key, ()))
+
+    def look(self, now_s: float, window_s: float) -> None:
+        """Let every pool with workers weigh them anew; call it every `window_s`."""
+        for pool in self.pools.values():
+            if pool.serving:
+                pool.look(now_s, window_s)
 
     def close_unused(self) -> None:
         """Close connections that were not used since the last call."""

@@ -1,4 +1,4 @@
-"""One worker as a gateway sees it: its connections, its load, and whether it is to be trusted.
+"""One worker as a gateway sees it: its connections, its load, its latency, and whether it is to be trusted.
 
 Must not know: routes, clients, Redis. Used by `pool`.
 """
@@ -7,18 +7,25 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.contract.pool import Lease
+from gateway.core.health import Trust
 from gateway.upstream.connection import Connection, Failure, Receiver
 
 CONNECT_S = 0.25
-MAX_CONNECTIONS = 256
+MAX_CONNECTIONS = 1024  # the last resort; a route's limit for each worker comes long before
 
 
 class Worker:
-    """Counts requests in flight and consecutive failures of transport; hands requests to connections."""
+    """Counts requests in flight and consecutive failures of transport; hands requests to connections.
+
+    `weight` is what the pool makes of `capacity` (the lease's), of how long the worker has been ready and of
+    its latency; `answers`, `answers_us` (as seen from here) and `told_us` (as the worker says) gather until
+    the pool's next look.
+    """
 
     __slots__ = (
-        "digest12", "failed_probes", "failures", "host", "idle", "in_flight", "is_ejected", "is_gone",
-        "on_failing", "opening", "port", "unsolicited", "worker_id",
+        "answers", "answers_us", "capacity", "digest12", "failed_probes", "failures", "host", "idle",
+        "in_flight", "is_ejected", "is_gone", "is_refusing", "latency_us", "on_failing", "opening", "port",
+        "ready_s", "told_us", "unsolicited", "weight", "worker_id",
     )  # fmt: skip
 
     def __init__(self, lease: Lease, on_failing: Callable[["Worker"], None]) -> None:
@@ -34,9 +41,33 @@ class Worker:
         self.failed_probes = 0
         self.unsolicited = 0
         self.is_ejected = False
-        self.is_gone = False
+        self.is_refusing = False  # the last failure was that nothing listens there
+        self.is_gone = False  # its lease has ended
+        self.capacity = lease.weight
+        self.weight = lease.weight
+        self.ready_s = float("-inf")  # when it began to be sent requests, by the loop's clock
+        self.latency_us = 0.0  # smoothed; 0 = not known
+        self.answers = 0
+        self.answers_us = 0.0
+        self.told_us = 0
 
-    def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
+    @property
+    def trust(self) -> Trust:
+        if not self.is_ejected:
+            return Trust.TRUSTED
+        return Trust.GONE if self.is_refusing else Trust.EJECTED
+
+    def take_answers(self) -> tuple[int, int]:
+        """Put the answers since the last call into `latency_us`; how many there were, and their `told_us`."""
+        answers, told_us = self.answers, self.told_us
+        if answers:
+            mean_us = self.answers_us / answers
+            self.latency_us = (self.latency_us + mean_us) / 2 if self.latency_us else mean_us
+            self.answers = self.told_us = 0
+            self.answers_us = 0.0
+        return answers, told_us
+
+    def send(self, receiver: Receiver, head: bytes, timeout_ms: int, body: bytes) -> None:
         """Send over an idle connection, or over a new one."""
         if self.in_flight >= MAX_CONNECTIONS:
             receiver.on_failure(Failure.BUSY)
@@ -45,15 +76,15 @@ class Worker:
         while self.idle:
             connection = self.idle.pop()
             if not connection.is_closed:
-                connection.send(receiver, head, body)
+                connection.send(receiver, head, timeout_ms, body)
                 return
         task = asyncio.get_running_loop().create_task(
-            self._open(receiver, head, body), name="upstream-connect"
+            self._open(receiver, head, timeout_ms, body), name="upstream-connect"
         )
         self.opening.add(task)
         task.add_done_callback(self.opening.discard)
 
-    async def _open(self, receiver: Receiver, head: bytes, body: bytes) -> None:
+    async def _open(self, receiver: Receiver, head: bytes, timeout_ms: int, body: bytes) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -66,7 +97,7 @@ class Worker:
         if receiver.is_over:  # given up while the connection was made
             self.idle_again(connection)
         else:
-            connection.send(receiver, head, body)
+            connection.send(receiver, head, timeout_ms, body)
 
     def idle_again(self, connection: Connection) -> None:
         """The connection has done its request and can take another."""
@@ -85,9 +116,12 @@ class Worker:
     def succeeded(self) -> None:
         self.failures = 0
 
-    def failed(self) -> None:
-        """The outcome of an attempt was a failure of transport or of time."""
+    def failed(self, failure: Failure | None = None) -> None:
+        """The outcome of an attempt was a failure of transport, or of time (None)."""
+        if self.failures == 0:  # it has answered since it was last probed
+            self.failed_probes = 0
         self.failures += 1
+        self.is_refusing = failure is Failure.REFUSED
         self.on_failing(self)
 
     def close_unused(self) -> None:

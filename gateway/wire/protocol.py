@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from gateway.wire.limits import Limits
-from gateway.wire.plain import read_plain
+from gateway.wire.plain import Plain, Template, Templates, read_plain
 from gateway.wire.replies import error_body, error_head
 
 # Headers of which a second one is an attack or a mistake, never a list.
@@ -52,6 +52,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     limits: ClassVar[Limits] = Limits()
     ticker: ClassVar[Ticker] = Ticker(0.0)
+    templates: ClassVar[Templates] = Templates()
 
     def __init__(
         self,
@@ -61,6 +62,7 @@ class HttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.template: Template | None = None
         self.fields: dict[bytes, bytes] = {}
         self.header_count = 0
         self.problem = ""  # why the head of the current request is refused
@@ -144,7 +146,10 @@ class HttpProtocol(HttpToolsProtocol):
         if self.is_refused:
             return
         if not (self.is_reading or self.is_busy or self.is_blocked):
-            plain = read_plain(data, self.limits)
+            template = self.template
+            plain = None if template is None else template.read(data, self.limits)
+            if plain is None:
+                plain = self._read_plain(data)
             if plain is not None:
                 url, fields, body = plain
                 self.is_busy = self.keep_alive = True
@@ -168,6 +173,14 @@ class HttpProtocol(HttpToolsProtocol):
             self.head_bytes += len(data)
             if self.head_bytes > self.limits.head_bytes:
                 self._refuse("head_too_large", f"The head is larger than {self.limits.head_bytes} bytes.")
+
+    def _read_plain(self, data: bytes) -> Plain | None:
+        """A plain request whose header names are not those of this connection's last one."""
+        read = read_plain(data, self.limits)
+        if read is None:
+            return None
+        self.template = self.templates.of(read[1])
+        return read[0]
 
     def eof_received(self) -> None:
         """A client that closes its sending side has gone: its worker is needed by others (as nginx does)."""

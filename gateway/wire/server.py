@@ -15,6 +15,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.wire.limits import Limits
+from gateway.wire.plain import Templates
 from gateway.wire.protocol import HttpProtocol, Ticker
 from gateway.wire.tasks import end_tasks
 
@@ -28,7 +29,9 @@ class HttpServer:
     def __init__(self, protocol: type[HttpProtocol], app: Any, *, limits: Limits) -> None:
         self.ticker = Ticker(time.monotonic())
         self.protocol: type[HttpProtocol] = type(
-            protocol.__name__, (protocol,), {"limits": limits, "ticker": self.ticker}
+            protocol.__name__,
+            (protocol,),
+            {"limits": limits, "ticker": self.ticker, "templates": Templates()},
         )
         self.config = Config(app, http=self.protocol, ws="none", lifespan="off", log_config=None)
         self.config.load()

@@ -51,7 +51,7 @@ def test_each_kind_of_condition(
     route = compiled(rules=[BETA | {"match": [{"header": "x-a"} | condition]}])
 
     def reason(value: bytes | None) -> str:
-        return decide(route, {} if value is None else {b"x-a": value}, 0.5).reason
+        return decide(route, {} if value is None else {b"x-a": value}, 0.5)[1]
 
     assert reason(matching) == "rule:beta"
     assert reason(other) == "weight"
@@ -60,13 +60,13 @@ def test_each_kind_of_condition(
 def test_every_condition_of_a_rule_must_hold() -> None:
     both = [{"header": "x-a", "exact": "1"}, {"header": "x-b", "exact": "2"}]
     route = compiled(rules=[BETA | {"match": both}])
-    assert decide(route, {b"x-a": b"1"}, 0.5).reason == "weight"
-    assert decide(route, {b"x-a": b"1", b"x-b": b"2"}, 0.5).reason == "rule:beta"
+    assert decide(route, {b"x-a": b"1"}, 0.5)[1] == "weight"
+    assert decide(route, {b"x-a": b"1", b"x-b": b"2"}, 0.5)[1] == "rule:beta"
 
 
 def test_a_hostile_header_cannot_slow_a_regular_expression_down() -> None:
     route = compiled(rules=[BETA | {"match": [{"header": "x-a", "regex": "(a+)+b"}]}])
-    assert decide(route, {b"x-a": b"a" * 20_000}, 0.5).reason == "weight"
+    assert decide(route, {b"x-a": b"a" * 20_000}, 0.5)[1] == "weight"
 
 
 HALVES = [{"version": "1", "weight": 50}, {"version": "2", "weight": 50}]
@@ -77,7 +77,7 @@ def test_a_unit_sticks_whatever_is_drawn() -> None:
     headers = {b"turnout-unit": b"user-7"}
     decisions = {decide(route, headers, draw / 10) for draw in range(10)}
     assert len(decisions) == 1
-    assert decisions.pop().reason == "sticky"
+    assert decisions.pop()[1] == "sticky"
 
 
 def test_without_a_unit_chance_decides() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.contract.pool import WorkerState
 from gateway.core import health
+from gateway.upstream.connection import Failure
 from gateway.upstream.pool import Pool, PoolSet
 from tests.scripted import ScriptedWorker
 from tests.sockets import eventually
@@ -36,7 +37,7 @@ async def test_only_ready_leases_are_chosen_from(workers: list[ScriptedWorker]) 
     pool.update([workers[0].lease()])
     assert names(pool) == {"w0"}
     pool.update([])
-    assert pool.pick(0.5) is None
+    assert pool.pick() is None
 
 
 async def test_failures_in_a_row_eject_and_a_success_between_them_does_not(
@@ -55,21 +56,44 @@ async def test_failures_in_a_row_eject_and_a_success_between_them_does_not(
     pool.update([])
 
 
-async def test_never_more_than_half_of_a_pool_is_ejected_nor_its_only_worker(
-    workers: list[ScriptedWorker],
+async def test_when_fewer_than_half_are_trusted_all_are_used_and_it_is_said(
+    workers: list[ScriptedWorker], caplog: pytest.LogCaptureFixture
 ) -> None:
     for worker in workers:
         worker.is_ready = False
     pool = Pool("digits", "1")
     pool.update(worker.lease() for worker in workers)
+    fail(pool, "w0")
+    fail(pool, "w1")
+    assert names(pool) == {"w2", "w3"}
+    assert not pool.is_panic
+    fail(pool, "w2")
+    assert names(pool) == {"w0", "w1", "w2", "w3"}
+    assert pool.is_panic
+    assert "fewer than half" in caplog.text
+    assert {worker.worker_id for worker in [pool.pick_other((pool.workers["w0"],))] if worker} == {"w3"}
+    pool.update([])
+
+
+async def test_workers_where_nothing_listens_do_not_count_as_capacity(workers: list[ScriptedWorker]) -> None:
     for worker in workers:
-        fail(pool, worker.name, times=10)
-    assert len(pool.ready) == 2
+        worker.is_ready = False
+    pool = Pool("digits", "1")
+    pool.update(worker.lease() for worker in workers)
+    for number in (0, 1, 2):
+        for _ in range(health.FAILURES_TO_EJECT):
+            pool.workers[f"w{number}"].failed(Failure.REFUSED)
+    assert names(pool) == {"w3"}
+    assert not pool.is_panic
+    pool.update([])
+
+
+async def test_the_only_worker_is_never_ejected(workers: list[ScriptedWorker]) -> None:
     alone = Pool("digits", "1")
     alone.update([workers[0].lease()])
     fail(alone, "w0", times=10)
     assert names(alone) == {"w0"}
-    pool.update([])
+    alone.update([])
 
 
 async def test_an_ejected_worker_comes_back_when_its_probe_succeeds(workers: list[ScriptedWorker]) -> None:
@@ -80,15 +104,19 @@ async def test_an_ejected_worker_comes_back_when_its_probe_succeeds(workers: lis
     assert names(pool) == {"w1"}
     workers[0].is_ready = True
     await eventually(lambda: names(pool) == {"w0", "w1"})
-    assert pool.workers["w0"].failures == 0
+    workers[0].is_ready = False
+    fail(pool, "w0", times=1)  # half open: one failure is enough
+    assert names(pool) == {"w1"}
+    assert pool.workers["w0"].failed_probes == 0
+    pool.update([])
 
 
 async def test_a_retry_goes_to_a_worker_that_was_not_tried(workers: list[ScriptedWorker]) -> None:
     pool = Pool("digits", "1")
     pool.update(worker.lease() for worker in workers[:2])
     first = pool.ready[0]
-    assert {pool.pick(draw / 10, tried=(first,)) for draw in range(10)} == {pool.ready[1]}
-    assert pool.pick(0.5, tried=tuple(pool.ready)) is None
+    assert {pool.pick_other((first,)) for _ in range(10)} == {pool.ready[1]}
+    assert pool.pick_other(tuple(pool.ready)) is None
 
 
 async def test_pools_of_versions_are_separate(workers: list[ScriptedWorker]) -> None:

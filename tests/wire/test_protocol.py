@@ -10,7 +10,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.wire.limits import Limits
-from gateway.wire.plain import read_plain
+from gateway.wire.plain import Template, Templates, read_plain
 from gateway.wire.protocol import HttpProtocol
 from tests.sockets import Raw, ask, eventually
 from tests.wire.conftest import Start
@@ -283,6 +283,43 @@ def test_the_shortcut_never_reads_a_request_otherwise_than_the_parser(
         lines.insert(0, "Host: x")
     sent = ("POST /echo HTTP/1.1\r\n" + "\r\n".join(lines) + "\r\n\r\nabc").encode("latin-1")
     assert _seen(sent, shortcut=True) in (_seen(sent, shortcut=False), None)
+
+
+@given(st.lists(st.tuples(HEADER_NAMES, VALUES), max_size=4), LENGTHS)
+@settings(max_examples=400, deadline=None)
+def test_a_template_never_reads_a_request_otherwise_than_the_parser(
+    pairs: list[tuple[str, str]], length: str
+) -> None:
+    named = {name.lower(): (name, value) for name, value in pairs if name not in ("Connection", "Expect")}
+    lines = [*({"host": ("Host", "x")} | named).values(), ("Content-Length", length)]
+    sent = b"POST /echo HTTP/1.1\r\n%b\r\nabc" % b"".join(
+        f"{name}: {value}\r\n".encode("latin-1") for name, value in lines
+    )
+    read = Template(tuple(name.encode() for name, _ in lines)).read(sent, Limits())
+    seen = None if read is None else (read[1], read[2])
+    assert seen in (_seen(sent, shortcut=False), None)
+
+
+def test_a_template_is_made_when_names_come_again_and_reads_ordinary_requests() -> None:
+    templates = Templates()
+    sent = b"POST /a HTTP/1.1\r\nHost: x\r\nTurnout-Unit: user 7\r\nContent-Length: 2\r\n\r\n{}"
+    read = read_plain(sent, Limits())
+    assert read is not None
+    plain, names = read
+    assert templates.of(names) is None
+    template = templates.of(names)
+    assert template is not None
+    assert template.read(sent, Limits()) == plain
+    assert template.read(sent.replace(b"user 7", b"user  7"), Limits()) is None
+    assert template.read(sent.replace(b"Turnout-Unit", b"turnout-unit"), Limits()) is None
+    assert template.read(sent + b"x", Limits()) is None
+
+
+def test_made_up_header_names_cost_no_memory() -> None:
+    templates = Templates()
+    for number in range(10_000):
+        templates.of((b"host", b"x-%d" % number, b"content-length"))
+    assert len(templates.known) < 300
 
 
 def _seen(sent: bytes, *, shortcut: bool) -> tuple[dict[bytes, bytes], bytes] | None:
