@@ -186,6 +186,7 @@ class Worker:
             pid=os.getpid(),
             state=WorkerState.STARTING,
             started_ms=int(time.time() * 1000),
+            weight=self.settings.weight,
         )
 
 

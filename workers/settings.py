@@ -21,6 +21,7 @@ class WorkerSettings:
     host: str = "127.0.0.1"
     advertise_host: str = ""  # what gateways are told to connect to; empty = `host`
     allow_unauthenticated: bool = False  # needed to listen on anything but loopback
+    weight: float = 1.0  # capacity beside the other workers of the pool; gateways send in proportion
     max_batch_rows: int = 64  # 1 = no batching; beyond 64 rows small models gain little and callers wait
     # 0 = an idle runtime never waits. Batches form by themselves while it is busy, so waiting only helps a
     # model for which two rows cost hardly more than one.

@@ -149,7 +149,11 @@ class Exchange:
     def admitted(self) -> None:
         """A place came free for one who waited."""
         self.has_place = True
-        self._send(self.target.pool.pick(), perf_counter())
+        now = perf_counter()
+        if now < self.deadline:
+            self._send(self.target.pool.pick(), now)
+        else:
+            self.expired()
 
     def _send(self, worker: Worker | None, now: float) -> None:
         if worker is None:
@@ -162,10 +166,10 @@ class Exchange:
         self.attempts += 1
         self.worker = worker
         self.sent = now
-        worker.send(self, self.target.upstream_head + self.forwarded, self._left_ms(now), self.body)
-
-    def _left_ms(self, now: float) -> int:
-        return max(1, round((self.deadline - now) * 1000))
+        left_ms = int((self.deadline - now) * 1000)
+        if left_ms < 1:
+            left_ms = 1
+        worker.send(self, self.target.upstream_head + self.forwarded, left_ms, self.body)
 
     # -- the outcome of an attempt ----------------------------------------------------------------------
 
@@ -280,7 +284,10 @@ class Exchange:
         tally.latency_us += latency_us
         tally.latency[bisect_left(BOUNDS_US, latency_us)] += 1
         self.has_place = False
-        target.pool.admission.leave()
+        admission = target.pool.admission
+        admission.active -= 1
+        if admission.waiting:
+            admission.admit()
         if entry.record_share < 1 and random() >= entry.record_share:
             return
         if output is None:

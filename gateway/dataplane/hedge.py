@@ -74,7 +74,8 @@ class Hedged(Exchange):
         self.attempts += 1
         self.second = second = Second(self, other, perf_counter())
         self.lane.tallies.hedges[self.entry.model, self.target.version] += 1
-        other.send(second, self.target.upstream_head + self.forwarded, self._left_ms(second.sent), self.body)
+        left_ms = max(1, int((self.deadline - second.sent) * 1000))
+        other.send(second, self.target.upstream_head + self.forwarded, left_ms, self.body)
 
     def second_won(self) -> None:
         """From here on the second attempt's answer is the exchange's own."""
