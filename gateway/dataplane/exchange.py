@@ -16,7 +16,7 @@ from gateway.contract.names import is_prediction_id
 from gateway.contract.reply import PLAIN_JSON
 from gateway.core.decide import decide
 from gateway.dataplane.outputs import output_of
-from gateway.dataplane.recorder import NOTHING
+from gateway.dataplane.recorder import NOTHING, explained
 from gateway.dataplane.shadower import Shadower
 from gateway.dataplane.table import Entry, Target
 from gateway.dataplane.tally import Tallies
@@ -236,11 +236,10 @@ class Exchange:
         tally.latency[bisect_left(BOUNDS_US, latency_us)] += 1
         if entry.record_share < 1 and random() >= entry.record_share:
             return
-        if output is None:
-            recorder.add(bucket, field, target.record_head, at_s, latency_us, NOTHING)
-        else:
-            tally.recorded += 1
-            recorder.add(bucket, field, target.record_head, at_s, latency_us, target.kind_head + output)
+        tally.recorded += output is not None
+        kept = NOTHING if output is None else target.kind_head + output
+        kept = explained(kept, entry.reason_codes[self.reason], self.worker.tail, self.attempts)
+        recorder.add(bucket, field, target.record_head, at_s, latency_us, kept)
         if entry.shadows:
             self.lane.shadower.copy(
                 entry, self.headers, self.forwarded, self.body, target, bucket, field, output

@@ -20,6 +20,13 @@ NOTHING = f'"{Kind.NONE}",null'.encode()  # where no output was recorded
 MAX_BATCH = 5_000  # records in one script: about 10 ms of Redis' time
 
 
+def explained(kept: bytes, reason_code: bytes, worker_tail: bytes, attempts: int) -> bytes:
+    """`"c",7` with how a primary's answer came about: `"cs/1ab2cd34",7`."""
+    if attempts > 1:
+        return b"%b%b/%b/%d%b" % (kept[:2], reason_code, worker_tail, attempts, kept[2:])
+    return b"%b%b/%b%b" % (kept[:2], reason_code, worker_tail, kept[2:])
+
+
 class Bucket:
     """Ids and fields for up to `size` predictions that will lie in one Redis hash."""
 
@@ -71,7 +78,7 @@ class ModelRecorder:
     def add(
         self, bucket: str, field: bytes, head: bytes, at_s: float, latency_us: float, output: bytes
     ) -> None:
-        """`head`: `["<version>",<revision>,`; `output`: kind and JSON, as `"c",7`."""
+        """`head`: `["<version>",<revision>,`; `output`: kind and JSON, as `"c",7`, or what `explained` makes of it."""
         if len(self.waiting) >= self.bound:
             self.dropped += 1
         else:

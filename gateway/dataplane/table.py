@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from gateway.contract import headers as h
 from gateway.contract.evidence import PRIMARY, SHADOW
-from gateway.contract.record import Kind, bucket_size
+from gateway.contract.record import Kind, bucket_size, reason_codes
 from gateway.contract.route import Route, Weight
 from gateway.core.compile import EMPTY, Snapshot
 from gateway.core.decide import CompiledRoute, CompiledShadow, compile_route
@@ -69,8 +69,8 @@ class Entry:
     """One model's route, ready to serve."""
 
     __slots__ = (
-        "attempts", "budget", "compiled", "earn", "fallback", "is_routed", "model", "record_share",
-        "recorder", "shadows", "targets", "timeout_s", "tolerance",
+        "attempts", "budget", "compiled", "earn", "fallback", "is_routed", "model", "reason_codes",
+        "record_share", "recorder", "shadows", "targets", "timeout_s", "tolerance",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +96,7 @@ class Entry:
         self.budget = budget
         self.timeout_s = route.timeout_s
         self.tolerance = route.record.tolerance
+        self.reason_codes = reason_codes([rule.reason for rule in compiled.rules])
         self.record_share = route.record.percent / 100
         self.recorder = recorder
         recorder.ttl_s = route.record.ttl_s

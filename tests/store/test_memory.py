@@ -23,7 +23,9 @@ def _buckets(first: int, count: int, *, shadows: int) -> list[tuple[str, int, li
         for row in range(BUCKET_SIZE):
             field = place_of(new_id()).field
             entries.append((field, record("2026-11-03", "c", row % 10, at_s=now_s)))
-            entries += [(field + b"%d" % slot, record("3", "c", 7, at_s=now_s)) for slot in range(shadows)]
+            entries += [
+                (field + b"%d" % slot, record("3", "c", 7, at_s=now_s, way="")) for slot in range(shadows)
+            ]
         made.append((f"{number:012x}7000", TTL_S, entries))
     return made
 
