@@ -8,15 +8,15 @@ prediction without an index.
 An id made by a gateway is a UUIDv7 (RFC 9562, section 5.7) whose time and 12-bit part belong to the bucket
 (at most `BUCKET_SECONDS` old) and whose last 60 bits are random. A caller's own id has a bucket of its own.
 
-A record is a JSON array: [version, revision, unix seconds, latency in µs, kind, output]. In a primary's record
-the kind is followed by how the answer came about, `<reason>/<worker>[/<attempts>]`:
+A record is a JSON array: [version, revision, unix seconds, latency in µs, kind, output]. In a primary's the
+kind is followed by how the answer came about, `<reason>/<worker>[/<attempts>]`:
 
     ["2",42,1764000000,1234,"cs/1ab2cd34/2",7]    class; by the sticky unit; worker …1ab2cd34; second attempt
 
-The reason is a letter, or for a rule its position in the route, counted from 0; attempts are written where there
-was more than one. All of it is one string, and not several, so that a usual record stays below the 64 bytes up
-to which Redis keeps a hash as a compact list. Records of shadows, and those of earlier gateways, say the kind
-alone.
+The reason is a letter, or for a rule its position in the route, counted from 0; attempts are written where
+there was more than one. All of it is one string, and not several, so that a usual record stays below the 64
+bytes up to which Redis keeps a hash as a compact list. Records of shadows, and those of earlier gateways, say
+the kind alone.
 """
 
 import re
@@ -79,7 +79,7 @@ def shadow_field(field: bytes, slot: int) -> bytes:
 
 
 def reason_codes(rules: Sequence[str]) -> Mapping[str, bytes]:
-    """What a record says for each reason that a route with these rules (as reasons: `rule:<name>`) can have."""
+    """What a record says for each reason that a route can have; `rules` as reasons: `rule:<name>`."""
     if not rules:
         return _CODES  # one for all, where there are thousands of routes
     return {**_CODES, **{reason: b"%d" % position for position, reason in enumerate(rules)}}

@@ -78,7 +78,7 @@ class ModelRecorder:
     def add(
         self, bucket: str, field: bytes, head: bytes, at_s: float, latency_us: float, output: bytes
     ) -> None:
-        """`head`: `["<version>",<revision>,`; `output`: kind and JSON, as `"c",7`, or what `explained` makes of it."""
+        """`head`: `["<version>",<revision>,`; `output`: kind and JSON, as `"c",7`, or `explained`."""
         if len(self.waiting) >= self.bound:
             self.dropped += 1
         else:
