@@ -43,7 +43,7 @@ async def recorded(control: Parts, model: str, prediction_id: str) -> Found:
     unless = "" if kept.percent == 100 else f", or it belongs to the {100 - kept.percent:g} % not recorded"
     raise CallerError(
         "unknown_prediction",
-        f"{model} has no prediction {prediction_id}: no gateway has written one with this id{unless}",
+        f"{model} has no prediction {prediction_id}: nothing is recorded under this id{unless}",
     )
 
 
