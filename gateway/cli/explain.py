@@ -57,7 +57,9 @@ def explain(
 def _tell_request(out: Output, found: Mapping[str, Any]) -> None:
     out.line(_title(found))
     for rule in found["rules"]:
-        _item(out, "rule", f"{rule['name']} " + ("holds" if rule["holds"] else f"does not: {_unmet(rule)}"))
+        _item(
+            out, "rule", f"{rule['name']} " + ("holds" if rule["holds"] else f"does not hold: {_unmet(rule)}")
+        )
     for name, text in _decision(found):
         _item(out, name, text)
     if found["distances"]:
@@ -106,12 +108,13 @@ def _decision(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _tell_distances(out: Output, distances: Sequence[Mapping[str, Any]]) -> None:
     """Enough digits to compare with a calculation of one's own."""
     out.table(
-        ("version", "weight>", "hash>", "distance = -ln(hash)/weight; the least wins>"),
+        ("version", "weight>", "hash>", "distance>"),
         [
             (near["version"], f"{near['weight']:g}", f"{near['hash']:.12f}", f"{near['distance']:.12g}")
             for near in distances
         ],
     )
+    out.line("the least distance wins: -ln(hash) / weight")
 
 
 def _tell_outcomes(out: Output, found: Mapping[str, Any]) -> None:
@@ -119,7 +122,8 @@ def _tell_outcomes(out: Output, found: Mapping[str, Any]) -> None:
         [outcome] = found["outcomes"]
         out.line(_answer(outcome))
         if outcome["workers"]:
-            _item(out, "workers", f"{' '.join(outcome['workers'])} (the less busy of two)")
+            several = " (the less busy of two)" if len(outcome["workers"]) > 1 else ""
+            _item(out, "workers", " ".join(outcome["workers"]) + several)
         return
     out.table(
         ("version", "odds>", "answered by", "reason", "ready workers"),
@@ -187,7 +191,10 @@ def _tell_prediction(out: Output, found: Mapping[str, Any]) -> None:
 
 
 def _reason(primary: Mapping[str, Any]) -> str:
-    return _REASONS.get(primary["reason"], primary["reason"]) or "not recorded"
+    reason = primary["reason"]
+    if reason is None:
+        return "not recorded"
+    return _REASONS.get(reason, f"{reason}: the first rule that held")
 
 
 _REASONS = {
@@ -222,7 +229,7 @@ def _tell_unit(out: Output, unit: Mapping[str, Any] | None) -> None:
 
 
 def _output(record: Mapping[str, Any]) -> str:
-    return "output not recorded" if record["kind"] == "none" else _short(record["output"])
+    return "not recorded" if record["kind"] == "none" else _short(record["output"])
 
 
 def _silence(shadow: Mapping[str, Any]) -> str:
