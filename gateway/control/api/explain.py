@@ -84,7 +84,7 @@ async def explain_prediction(
             for shadow in shadows
             if shadow.version not in answered
         ],
-        "route": None if known is None else {**_commit(known.by), "document": known.by.doc},
+        "route": None if known is None else {**_commit(known.by), "document": _document(known)},
         "route_problem": then if isinstance(then, str) else None,
         "present_revision": None if now is None else now.compiled.revision,
         "unit": None
@@ -125,6 +125,11 @@ def _ready(model: str, leases: list[Lease]) -> Ready:
 
 def _commit(envelope: Envelope) -> dict[str, Any]:
     return envelope.model_dump(include={"revision", "author", "at_ms", "reason"})
+
+
+def _document(decided: Decided) -> dict[str, Any]:
+    """Whole: a split that follows from slots is there."""
+    return decided.compiled.route.model_dump(mode="json", exclude_none=True)
 
 
 def _sticky(route: Route) -> str | None:
