@@ -26,7 +26,7 @@ COMMANDS = {
     "model": ("gateway.cli.model:model", "Register and show models and their versions."),
     "pools": ("gateway.cli.pools:pools", "Workers of each version: wanted, ready, where."),
     "gateways": ("gateway.cli.gateways:gateways", "Gateway processes and the revision they serve."),
-    "prediction": ("gateway.cli.prediction:prediction", "Look at one prediction and its label."),
+    "explain": ("gateway.cli.explain:explain", "Why does a request go where it goes, or why did one?"),
     "apply": ("gateway.cli.apply:apply", "Write route documents from a file, all or none."),
     "diff": ("gateway.cli.apply:diff", "What would `apply` change? Exit code 2 on drift."),
     "export": ("gateway.cli.apply:export", "Print the routes as a file for `apply`."),

@@ -8,7 +8,7 @@ import click
 
 from gateway.cli.files import read_documents
 from gateway.cli.session import How, Session, mutating, operator, report_applied, report_change
-from gateway.cli.words import age, match_words, moment, parse_weights, shadow_words, split_words
+from gateway.cli.words import age, document_lines, moment, parse_weights, quoted, shadow_words, split_words
 
 
 @click.group()
@@ -39,7 +39,7 @@ def show(session: Session, model: str) -> int:
     session.out.value(found)
     out = session.out
     by = f"{found['author']}, {age(found['at_ms'])}" if found["at_ms"] else "unknown"
-    out.line(f"{model} at revision {found['revision']}, by {by}" + _quoted(found["reason"]))
+    out.line(f"{model} at revision {found['revision']}, by {by}" + quoted(found["reason"]))
     _show_document(session, found["document"])
     _show_gateways(session, found)
     _show_problems(session, found)
@@ -228,50 +228,11 @@ def _show_document(session: Session, document: Mapping[str, Any] | None) -> None
     if not isinstance(document, dict) or not isinstance(document.get("split"), list):
         return
     try:
-        lines = _document_lines(document)
+        lines = document_lines(document)
     except (KeyError, TypeError, ValueError, AttributeError):
         return  # edited by hand into nonsense: the problems below say so
     for name, text in lines:
         session.out.line(f"  {name:<10} {text}")
-
-
-def _document_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
-    lines = [("split", split_words(document["split"]))]
-    if slots := document.get("slots"):
-        names = " ".join(f"{name}={slots[name]}" for name in ("blue", "green") if slots.get(name))
-        lines.append(("slots", f"{names}, live: {slots['live']}"))
-    lines += [
-        ("rule", f"{rule['name']}: {match_words(rule['match'])} => {split_words(rule['split'])}")
-        for rule in document.get("rules", ())
-    ]
-    if document.get("shadows"):
-        lines.append(("shadows", shadow_words(document["shadows"])))
-    if sticky := document.get("sticky"):
-        lines.append(("sticky", " ".join(f"{kind} {name}" for kind, name in sticky.items() if name)))
-    lines.append(("fallback", document.get("fallback") or "none (503)"))
-    retry, record = document.get("retry", {}), document.get("record", {})
-    lines.append(
-        (
-            "limits",
-            f"timeout {document.get('timeout_s', 2):g} s, {retry.get('attempts', 2)} attempts, "
-            f"retries at most {retry.get('budget_percent', 20):g} %",
-        )
-    )
-    concurrency = document.get("concurrency", {})
-    upto = "up to " if concurrency.get("adaptive") else ""
-    lines.append(
-        (
-            "concurrency",
-            f"{upto}{concurrency.get('per_worker', 128)} at a worker, "
-            f"{concurrency.get('queue', 1024)} wait up to {concurrency.get('queue_ms', 250):g} ms",
-        )
-    )
-    if hedge := document.get("hedge"):
-        lines.append(("hedge", f"a second attempt after {hedge['after_ms']:g} ms"))
-    lines.append(
-        ("record", f"{record.get('output') or 'first output'}, {record.get('percent', 100):g} % of requests")
-    )
-    return lines
 
 
 def _show_gateways(session: Session, found: Mapping[str, Any]) -> None:
@@ -297,7 +258,3 @@ def _show_problems(session: Session, found: Mapping[str, Any]) -> None:
     if good is not None:
         out.line(f"  gateways keep serving the last good form, revision {good}")
     out.line(f"  put the last committed form back with `turnout route rollback {model}`")
-
-
-def _quoted(reason: str) -> str:
-    return f': "{reason}"' if reason else ""

@@ -35,6 +35,51 @@ def _condition(condition: Mapping[str, Any]) -> str:
     return f"{header} is {'present' if condition.get('present') else 'absent'}"
 
 
+def document_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a route document says, as (name, text)."""
+    lines = [("split", split_words(document["split"]))]
+    if slots := document.get("slots"):
+        names = " ".join(f"{name}={slots[name]}" for name in ("blue", "green") if slots.get(name))
+        lines.append(("slots", f"{names}, live: {slots['live']}"))
+    lines += [
+        ("rule", f"{rule['name']}: {match_words(rule['match'])} => {split_words(rule['split'])}")
+        for rule in document.get("rules", ())
+    ]
+    if document.get("shadows"):
+        lines.append(("shadows", shadow_words(document["shadows"])))
+    if sticky := document.get("sticky"):
+        lines.append(("sticky", " ".join(f"{kind} {name}" for kind, name in sticky.items() if name)))
+    lines.append(("fallback", document.get("fallback") or "none (503)"))
+    retry, record = document.get("retry", {}), document.get("record", {})
+    lines.append(
+        (
+            "limits",
+            f"timeout {document.get('timeout_s', 2):g} s, {retry.get('attempts', 2)} attempts, "
+            f"retries at most {retry.get('budget_percent', 20):g} %",
+        )
+    )
+    concurrency = document.get("concurrency", {})
+    upto = "up to " if concurrency.get("adaptive") else ""
+    lines.append(
+        (
+            "places",
+            f"{upto}{concurrency.get('per_worker', 128)} at a worker, "
+            f"{concurrency.get('queue', 1024)} wait up to {concurrency.get('queue_ms', 250):g} ms",
+        )
+    )
+    if hedge := document.get("hedge"):
+        lines.append(("hedge", f"a second attempt after {hedge['after_ms']:g} ms"))
+    lines.append(
+        ("record", f"{record.get('output') or 'first output'}, {record.get('percent', 100):g} % of requests")
+    )
+    return lines
+
+
+def quoted(reason: str) -> str:
+    """`: "canary"`; nothing where no reason was given."""
+    return f': "{reason}"' if reason else ""
+
+
 def age(at_ms: int) -> str:
     """`12 s ago`."""
     seconds = max(0.0, time.time() - at_ms / 1000)

@@ -8,10 +8,19 @@ prediction without an index.
 An id made by a gateway is a UUIDv7 (RFC 9562, section 5.7) whose time and 12-bit part belong to the bucket
 (at most `BUCKET_SECONDS` old) and whose last 60 bits are random. A caller's own id has a bucket of its own.
 
-A record is a JSON array: [version, revision, unix seconds, latency in µs, kind, output].
+A record is a JSON array: [version, revision, unix seconds, latency in µs, kind, output]. In a primary's the
+kind is followed by how the answer came about, `<reason>/<worker>[/<attempts>]`:
+
+    ["2",42,1764000000,1234,"cs/1ab2cd34/2",7]    class; by the sticky unit; worker …1ab2cd34; second attempt
+
+The reason is a letter, or for a rule its position in the route, counted from 0; attempts are written where
+there was more than one. All of it is one string, and not several, so that a usual record stays below the 64
+bytes up to which Redis keeps a hash as a compact list. Records of shadows, and those of earlier gateways, say
+the kind alone.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -22,6 +31,11 @@ OWN_FIELD = b"="  # the field of a prediction with a caller's own id
 LABEL_SUFFIX = b"L"  # field + this: the label's canonical JSON
 MAX_OUTPUT_BYTES = 2048  # a longer output is not recorded (counted, and the prediction is still joined)
 
+WORKER_TAIL = 8  # last characters of a worker's id that are kept: what is random in an id of a supervisor
+REASON_LETTERS = {"pin": "p", "sticky": "s", "weight": "w", "fallback": "f"}
+
+_CODES = {reason: letter.encode() for reason, letter in REASON_LETTERS.items()}
+_NO_TAIL = re.compile(r"[^A-Za-z0-9._:-]")
 _UUID7 = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
 
 
@@ -62,3 +76,15 @@ def made_at_ms(prediction_id: str) -> int | None:
 def shadow_field(field: bytes, slot: int) -> bytes:
     """The field of the shadow with this position in the route, counted from 0."""
     return field + bytes((48 + slot,))
+
+
+def reason_codes(rules: Sequence[str]) -> Mapping[str, bytes]:
+    """What a record says for each reason that a route can have; `rules` as reasons: `rule:<name>`."""
+    if not rules:
+        return _CODES  # one for all, where there are thousands of routes
+    return {**_CODES, **{reason: b"%d" % position for position, reason in enumerate(rules)}}
+
+
+def worker_tail(worker_id: str) -> str:
+    """What a record says for a worker; whatever could end a JSON string is replaced."""
+    return _NO_TAIL.sub("_", worker_id[-WORKER_TAIL:])

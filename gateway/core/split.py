@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from hashlib import blake2b
 from itertools import accumulate
 from math import log
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 _HASH_SPAN = 2.0**64
 REMEMBERED_UNITS = 16_384  # of one split: some 3 MB when full
@@ -81,6 +81,26 @@ def _best(seeded: Seeded, unit: bytes) -> str:
             least = distance
             chosen = version
     return chosen
+
+
+class Distance(NamedTuple):
+    """How far a unit is from a version: -ln(hash) / weight, the inverse of the score. The nearest wins."""
+
+    version: str
+    weight: float  # percent
+    hash: float  # in (0, 1)
+    distance: float
+
+
+def distances(split: Split, unit: bytes) -> tuple[Distance, ...]:
+    """The numbers behind `by_unit`, for people; it does not call this: a request pays for each call."""
+    found = []
+    for version, weight, seeded in split.seeded:
+        state = seeded.copy()
+        state.update(unit)
+        share = (int.from_bytes(state.digest()) + 0.5) / _HASH_SPAN
+        found.append(Distance(version, weight, share, -log(share) / weight))
+    return tuple(found)
 
 
 def by_draw(split: Split, draw: float) -> str:

@@ -291,10 +291,17 @@ class Exchange:
         if entry.record_share < 1 and random() >= entry.record_share:
             return
         if output is None:
-            recorder.add(bucket, field, target.record_head, at_s, latency_us, NOTHING)
+            kind, said = NOTHING
         else:
+            kind, said = target.kind_code, output
             tally.recorded += 1
-            recorder.add(bucket, field, target.record_head, at_s, latency_us, target.kind_head + output)
+        tail = worker.tail if self.attempts == 1 else b"%b/%d" % (worker.tail, self.attempts)
+        recorder.add(
+            bucket,
+            field,
+            b'%b%d,%d,"%b%b/%b",%b]'
+            % (target.record_head, at_s, latency_us, kind, entry.reason_codes[self.reason], tail, said),
+        )
         if entry.shadows:
             self.lane.shadower.copy(
                 entry, self.headers, self.forwarded, self.body, target, bucket, field, output

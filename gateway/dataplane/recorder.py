@@ -16,7 +16,7 @@ from gateway.contract.record import BUCKET_SECONDS, BUCKET_SIZE, Kind, place_of
 from gateway.dataplane.tally import AgreementTally, Tallies, Tally
 from gateway.store.predictions import Batch, Predictions
 
-NOTHING = f'"{Kind.NONE}",null'.encode()  # where no output was recorded
+NOTHING = (Kind.NONE.encode(), b"null")  # kind and value where no output was recorded
 MAX_BATCH = 5_000  # records in one script: about 10 ms of Redis' time
 
 
@@ -68,14 +68,12 @@ class ModelRecorder:
         place = place_of(prediction_id.decode("ascii"))
         return prediction_id, place.bucket, place.field
 
-    def add(
-        self, bucket: str, field: bytes, head: bytes, at_s: float, latency_us: float, output: bytes
-    ) -> None:
-        """`head`: `["<version>",<revision>,`; `output`: kind and JSON, as `"c",7`."""
+    def add(self, bucket: str, field: bytes, record: bytes) -> None:
+        """`record`: as `contract.record` describes it."""
         if len(self.waiting) >= self.bound:
             self.dropped += 1
         else:
-            self.waiting.append((bucket, field, b"%b%d,%d,%b]" % (head, at_s, latency_us, output)))
+            self.waiting.append((bucket, field, record))
 
     def next_batch(self, tallies: Tallies, minute: int) -> Batch | None:
         """The batch to write: the unsent one if there is one, else what has gathered; None = nothing new."""

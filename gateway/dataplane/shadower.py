@@ -209,9 +209,10 @@ class Copy:
         tally.latency_us += latency_us
         tally.latency[bucket_of(latency_us)] += 1
         tally.recorded += output is not None
-        kept = NOTHING if output is None else target.kind_head + output
+        kind, said = NOTHING if output is None else (target.kind_code, output)
         field = shadow_field(self.field, self.shadow.slot)
-        self.entry.recorder.add(self.bucket, field, target.record_head, time.time(), latency_us, kept)
+        record = b'%b%d,%d,"%b",%b]' % (target.record_head, time.time(), latency_us, kind, said)
+        self.entry.recorder.add(self.bucket, field, record)
         if output is not None and self.output is not None:
             self._compare(self.output, output)
         self.shadower.done(self)

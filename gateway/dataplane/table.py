@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from gateway.contract import headers as h
 from gateway.contract.evidence import PRIMARY, SHADOW
-from gateway.contract.record import Kind, bucket_size
+from gateway.contract.record import Kind, bucket_size, reason_codes
 from gateway.contract.route import Route, Weight
 from gateway.core.compile import EMPTY, Snapshot
 from gateway.core.decide import CompiledRoute, CompiledShadow, compile_route
@@ -26,7 +26,7 @@ class Target:
     """One version as an answerer of one model's requests at one revision."""
 
     __slots__ = (
-        "kind", "kind_head", "output", "pool", "record_head", "reply_heads", "revision", "shadow_tally",
+        "kind", "kind_code", "output", "pool", "record_head", "reply_heads", "revision", "shadow_tally",
         "tally", "upstream_head", "version",
     )  # fmt: skip
 
@@ -46,7 +46,7 @@ class Target:
         self.tally = tallies.of(model, version, PRIMARY)
         self.shadow_tally = tallies.of(model, version, SHADOW)
         self.output, self.kind = output
-        self.kind_head = f'"{self.kind}",'.encode()
+        self.kind_code = self.kind.encode()
         self.upstream_head = (
             f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: worker\r\n"
             f"{h.RECORD.decode()}: {self.output}\r\n"
@@ -69,8 +69,8 @@ class Entry:
     """One model's route, ready to serve."""
 
     __slots__ = (
-        "attempts", "budget", "compiled", "earn", "fallback", "hedge_s", "is_routed", "model", "record_share",
-        "recorder", "shadows", "targets", "timeout_s", "tolerance",
+        "attempts", "budget", "compiled", "earn", "fallback", "hedge_s", "is_routed", "model", "reason_codes",
+        "record_share", "recorder", "shadows", "targets", "timeout_s", "tolerance",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +99,7 @@ class Entry:
         self.budget = budget
         self.timeout_s = route.timeout_s
         self.tolerance = route.record.tolerance
+        self.reason_codes = reason_codes([rule.reason for rule in compiled.rules])
         self.record_share = route.record.percent / 100
         self.recorder = recorder
         recorder.ttl_s = route.record.ttl_s

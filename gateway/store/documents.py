@@ -23,6 +23,7 @@ from gateway.store.scripts import Script
 
 OPERATION_KEPT_S = 600  # a repeated attempt within this time is answered, not applied again
 HISTORY_LENGTH = 1000  # envelopes kept of one document
+HISTORY_AT_ONCE = 20  # envelopes read in one go: one can have 256 KiB
 WAIT_FOR_DISK_MS = 150  # less than a call's timeout: an applied commit must not look like a failure
 ANY = -1  # what the script knows as "any revision"
 
@@ -120,6 +121,20 @@ class Documents:
         """The document's last changes, newest first; a deletion has `doc` None."""
         found = await ask(self._redis, "LRANGE", keys.history(field), 0, limit - 1)
         return [_envelope(raw, field) for raw in found]
+
+    async def at(self, field: str, revision: int) -> Envelope | None:
+        """The document's last change up to this revision; None where its history begins later."""
+        first = 0
+        while raw := await ask(
+            self._redis, "LRANGE", keys.history(field), first, first + HISTORY_AT_ONCE - 1
+        ):
+            for envelope in (_envelope(entry, field) for entry in raw):
+                if envelope.revision <= revision:
+                    return envelope
+            first += (
+                HISTORY_AT_ONCE  # a commit in between moves entries back: some are read twice, none missed
+            )
+        return None
 
     async def audit(self, limit: int = 100) -> list[dict[str, Any]]:
         """The last commits, newest first: id, revision, at_ms, author, reason, op_id and changes, a list of

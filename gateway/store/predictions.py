@@ -9,7 +9,7 @@ and by the control API (find, evidence).
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -19,7 +19,7 @@ from gateway.contract import keys
 from gateway.contract.errors import UpstreamError
 from gateway.contract.evidence import EVIDENCE_TTL_S, PRIMARY, SHADOW
 from gateway.contract.feedback import WAIT_S, FeedbackResult
-from gateway.contract.record import LABEL_SUFFIX, Kind, made_at_ms, place_of, shadow_field
+from gateway.contract.record import LABEL_SUFFIX, REASON_LETTERS, Kind, made_at_ms, place_of, shadow_field
 from gateway.contract.route import MAX_SHADOWS
 from gateway.store.connection import answers, ask
 from gateway.store.packing import packed
@@ -30,7 +30,10 @@ MOST_WAITING = 100_000  # feedback of one model that waits for its prediction; m
 CORRECTIONS_KEPT = 10_000
 MINUTES_AT_ONCE = 500  # evidence read in one round trip
 
-_RECORD = re.compile(rb'\["([^"]*)",(\d+),(\d+),(\d+),"([crn])",(.*)\]', re.DOTALL)
+_RECORD = re.compile(
+    rb'\["([^"]*)",(\d+),(\d+),(\d+),"([crn])(?:([pswf]|\d+)/([^"/]*)(?:/(\d+))?)?",(.*)\]', re.DOTALL
+)
+_REASONS = {letter.encode(): reason for reason, letter in REASON_LETTERS.items()}
 _WRITE = Script.load("scoring.lua", "write.lua")
 _FEEDBACK = Script.load("scoring.lua", "feedback.lua")
 
@@ -49,7 +52,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """One version's answer; `role` is `contract.evidence.PRIMARY` or `SHADOW`."""
+    """One version's answer; `role` is `contract.evidence.PRIMARY` or `SHADOW`.
+
+    The last four are said of primaries: a reason as in `turnout-reason`, but for a rule its position instead;
+    the last characters of the worker's id; attempts. None where the record says nothing of it.
+    """
 
     version: str
     role: str
@@ -58,6 +65,10 @@ class Recorded:
     latency_us: int
     kind: Kind
     output: Any
+    reason: str | None = None
+    rule: int | None = None
+    worker: str | None = None
+    attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +178,19 @@ def _recorded(raw: bytes, role: str) -> Recorded | None:
         return None
     version, kind = parts[1].decode(), Kind(parts[5].decode())
     try:
-        output = orjson.loads(parts[6])
+        output = orjson.loads(parts[9])
     except orjson.JSONDecodeError:
-        output = parts[6].decode("utf-8", "replace")
-    return Recorded(version, role, int(parts[2]), int(parts[3]), int(parts[4]), kind, output)
+        output = parts[9].decode("utf-8", "replace")
+    said = Recorded(version, role, int(parts[2]), int(parts[3]), int(parts[4]), kind, output)
+    if (code := parts[6]) is None:
+        return said
+    return replace(
+        said,
+        reason=_REASONS.get(code),
+        rule=int(code) if code.isdigit() else None,
+        worker=parts[7].decode("utf-8", "replace"),
+        attempts=int(parts[8] or 1),
+    )
 
 
 def _sum(raw: bytes) -> float:

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.contract.pool import Lease
+from gateway.contract.record import worker_tail
 from gateway.core.health import Trust
 from gateway.upstream.connection import Connection, Failure, Receiver
 
@@ -25,11 +26,12 @@ class Worker:
     __slots__ = (
         "answers", "answers_us", "capacity", "digest12", "failed_probes", "failures", "host", "idle",
         "in_flight", "is_ejected", "is_gone", "is_refusing", "latency_us", "on_failing", "opening", "port",
-        "ready_s", "told_us", "unsolicited", "weight", "worker_id",
+        "ready_s", "tail", "told_us", "unsolicited", "weight", "worker_id",
     )  # fmt: skip
 
     def __init__(self, lease: Lease, on_failing: Callable[["Worker"], None]) -> None:
         self.worker_id = lease.worker_id
+        self.tail = worker_tail(lease.worker_id).encode()
         self.host = lease.host
         self.port = lease.port
         self.digest12 = b"" if lease.is_foreign else lease.digest[:12].encode()

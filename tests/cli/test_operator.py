@@ -305,7 +305,7 @@ def test_evidence_predictions_and_audit_are_reachable(run: Run) -> None:
     assert "nothing is known yet" in run("compare", "digits", "--since", "1h").out
     assert run("compare", "digits", "--since", "soon").code == 2
     assert run("compare", "digits", "9").code == 1
-    assert run("prediction", "show", "digits", "order-1").code == 1
+    assert run("explain", "--model", "digits", "--prediction-id", "order-1").code == 1
     audit = run("audit")
     assert (audit.code, "route/digits" in audit.out, "first" in audit.out) == (0, True, True)
 

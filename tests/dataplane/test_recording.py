@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from gateway.contract.record import Kind
 from tests.dataplane.conftest import NUMBER, Turnout, version_document
 from tests.scripted import Call
 from tests.sockets import eventually
@@ -134,6 +135,51 @@ async def test_a_shadow_answers_nobody_but_is_recorded_and_compared(served: Turn
     assert (sums["a|1|2|rows"], sums.get("a|1|2|agree", 0)) == (5, 0)
     assert (sums["s|2|right"], sums.get("p|1|right", 0)) == (5, 0)
     assert (sums["d|1|2|rows"], sums["d|1|2|c"]) == (5, 5)
+
+
+async def test_how_an_answer_came_about_is_recorded(served: Turnout) -> None:
+    beta = {"match": [{"header": "x-tenant", "exact": "beta"}], "split": [{"version": "2", "weight": 100}]}
+    none = beta | {"match": [{"header": "x-none", "present": True}]}
+    await served.route(
+        split=[{"version": "1", "weight": 100}],
+        sticky={"header": "turnout-unit"},
+        rules=[none | {"name": "none"}, beta | {"name": "beta"}],
+        shadows=[{"version": "2", "percent": 100}],
+    )
+    told = {}
+    for headers in ({}, {"turnout_unit": "a"}, {"x_tenant": "beta"}, {"turnout_version": "2"}):
+        _, reply, _ = await served.infer(**headers)
+        told[reply["turnout-prediction-id"]] = reply["turnout-reason"]
+    await written(served, 6)  # two of them have a shadow's
+    found = [(await served.process.predictions.find("digits", one)).records for one in told]
+    assert list(told.values()) == ["weight", "sticky", "rule:beta", "pin"]
+    primaries = [(one.reason, one.rule, one.worker, one.attempts) for one, *_ in found]
+    assert primaries == [
+        ("weight", None, "w0", 1), ("sticky", None, "w0", 1), (None, 1, "w1", 1), ("pin", None, "w1", 1),
+    ]  # fmt: skip
+    assert [(one.version, one.reason, one.output) for one in found[0][1:]] == [("2", None, 3)]
+
+
+async def test_the_worker_that_answered_at_last_is_recorded_with_the_attempts(turnout: Turnout) -> None:
+    async def reset(call: Call) -> None:
+        call.reset()
+
+    async def says_nothing(call: Call) -> None:
+        call.writer.write(call.answer(output=None))
+
+    await turnout.route(retry={"attempts": 2, "budget_percent": 100}, fallback="1")
+    await turnout.worker(reset)
+    await turnout.worker(says_nothing)
+    await turnout.start()
+    ids = [(await turnout.infer())[1]["turnout-prediction-id"] for _ in range(20)]
+    await written(turnout, 20)
+    found = [(await turnout.process.predictions.find("digits", one)).records[0] for one in ids]
+    assert {(one.worker, one.attempts) for one in found} == {("w1", 1), ("w1", 2)}
+    await turnout.route(split=[{"version": "3", "weight": 100}], fallback="1")
+    last = (await turnout.infer())[1]["turnout-prediction-id"]
+    await written(turnout, 21)
+    [one] = (await turnout.process.predictions.find("digits", last)).records
+    assert (one.version, one.reason, one.kind, one.output) == ("1", "fallback", Kind.NONE, None)
 
 
 async def test_a_shadow_that_hangs_delays_nothing_and_fails_by_itself(served: Turnout) -> None:

@@ -24,9 +24,14 @@ def new_id(age_s: float = 0.0) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
-def record(version: str, kind: str, output: Any, *, at_s: int | None = None) -> bytes:
+def record(
+    version: str, kind: str, output: Any, *, at_s: int | None = None, way: str = "s/1ab2cd34"
+) -> bytes:
+    """`way`: how a primary's answer came about; "" = not said, as by shadows and by earlier gateways."""
     at_s = int(time.time()) if at_s is None else at_s
-    return b'["%b",42,%d,1234,"%b",%b]' % (version.encode(), at_s, kind.encode(), orjson.dumps(output))
+    return b'["%b",42,%d,1234,"%b",%b]' % (
+        version.encode(), at_s, (kind + way).encode(), orjson.dumps(output),
+    )  # fmt: skip
 
 
 def entry(prediction_id: str, raw: bytes, *, slot: int | None = None) -> tuple[str, bytes, bytes]:

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from gateway.contract import keys
 from gateway.contract.errors import CallerError, ConflictError
 from gateway.store.connection import ask, connect
-from gateway.store.documents import Change, Committed, Documents
+from gateway.store.documents import HISTORY_AT_ONCE, Change, Committed, Documents
 from gateway.store.embedded import EmbeddedServer
 
 
@@ -277,6 +277,19 @@ async def test_a_commit_of_nothing_or_of_one_document_twice_is_refused(documents
         await _commit(documents, op_id="1")
     with pytest.raises(CallerError):
         await _commit(documents, Change("route/a", {}, 0), Change("route/a", {}, 0), op_id="2")
+
+
+async def test_a_document_is_found_as_it_was_at_a_revision(documents: Documents) -> None:
+    for number in range(1, 2 * HISTORY_AT_ONCE + 2):
+        await _commit(documents, Change("route/b", {}, None), op_id=f"b{number}")
+        doc = None if number == 2 else {"n": number}
+        await _commit(documents, Change("route/a", doc, None), op_id=f"a{number}")
+    found = [await documents.at("route/a", revision) for revision in (2, 3, 4, 5, 99)]
+    assert [(one.revision, one.doc) for one in found if one] == [
+        (2, {"n": 1}), (2, {"n": 1}), (4, None), (4, None), (2 * number, {"n": number}),
+    ]  # fmt: skip
+    assert await documents.at("route/a", 1) is None
+    assert await documents.at("route/c", 1) is None
 
 
 async def test_a_history_keeps_its_newest_thousand(documents: Documents, redis: Redis) -> None:

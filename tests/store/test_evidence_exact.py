@@ -145,7 +145,8 @@ async def _play(redis: Redis, found: list[Story], shuffle: Any) -> None:
             for story, slot in writes:
                 version, kind, outputs = story.answers[slot]
                 output = outputs[0] if len(outputs) == 1 and shuffle.random() < 0.5 else outputs
-                raw = record(version, kind, output, at_s=NOW_S + 60 * story.minute)
+                way = shuffle.choice(["", "s/1ab2cd34", "12/w/3"])
+                raw = record(version, kind, output, at_s=NOW_S + 60 * story.minute, way=way)
                 entries.append(entry(story.prediction_id, raw, slot=None if slot == -1 else slot))
             one = batch(*entries)
             for _ in range(shuffle.choice([1, 1, 2])):

@@ -1,6 +1,7 @@
 """What a prediction costs in Redis' memory."""
 
 import time
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -15,15 +16,19 @@ BUCKETS = 23 * 34  # of 128: 100,096 predictions
 COMPACT = (b"listpack", b"ziplist")
 
 
-def _buckets(first: int, count: int, *, shadows: int) -> list[tuple[str, int, list[tuple[bytes, bytes]]]]:
+def _buckets(
+    first: int, count: int, *, shadows: int, kind: str = "c", output: Any = 7
+) -> list[tuple[str, int, list[tuple[bytes, bytes]]]]:
     now_s = int(time.time())
     made = []
     for number in range(first, first + count):
         entries = []
-        for row in range(BUCKET_SIZE):
+        for _ in range(BUCKET_SIZE):
             field = place_of(new_id()).field
-            entries.append((field, record("2026-11-03", "c", row % 10, at_s=now_s)))
-            entries += [(field + b"%d" % slot, record("3", "c", 7, at_s=now_s)) for slot in range(shadows)]
+            entries.append((field, record("2026-11-03", kind, output, at_s=now_s)))
+            entries += [
+                (field + b"%d" % slot, record("3", "c", 7, at_s=now_s, way="")) for slot in range(shadows)
+            ]
         made.append((f"{number:012x}7000", TTL_S, entries))
     return made
 
@@ -44,6 +49,17 @@ async def test_a_hundred_thousand_predictions_cost_less_than_a_hundred_bytes_eac
     key = keys.predictions("digits", f"{0:012x}7000")
     assert await ask(redis, "OBJECT", "ENCODING", key) in COMPACT
     assert await ask(redis, "MEMORY", "USAGE", key) < 100 * BUCKET_SIZE
+
+
+async def test_a_record_too_long_for_a_compact_list_costs_at_most_160_bytes(
+    predictions: Predictions, redis: Redis
+) -> None:
+    [(bucket, ttl_s, entries)] = _buckets(1, 1, shadows=0, kind="r", output=152.34567890123456)
+    assert len(entries[0][1]) > 64
+    await predictions.write("digits", "r", Batch(1, [(bucket, ttl_s, entries)], {}))
+    key = keys.predictions("digits", bucket)
+    assert await ask(redis, "OBJECT", "ENCODING", key) not in COMPACT
+    assert await ask(redis, "MEMORY", "USAGE", key, "SAMPLES", 0) <= 160 * BUCKET_SIZE
 
 
 async def test_a_bucket_with_a_shadow_and_labels_is_still_one_compact_list(

@@ -68,6 +68,35 @@ async def test_what_was_written_is_found(predictions: Predictions) -> None:
     assert (await predictions.find("digits", new_id())).records == []
 
 
+@pytest.mark.parametrize(
+    ("way", "reason", "rule", "worker", "attempts"),
+    [
+        ("", None, None, None, None),
+        ("p/1ab2cd34", "pin", None, "1ab2cd34", 1),
+        ("s/1ab2cd34", "sticky", None, "1ab2cd34", 1),
+        ("w/w1/2", "weight", None, "w1", 2),
+        ("f//5", "fallback", None, "", 5),
+        ("0/1ab2cd34", None, 0, "1ab2cd34", 1),
+        ("63/1ab2cd34/3", None, 63, "1ab2cd34", 3),
+    ],
+)
+async def test_how_an_answer_came_about_is_found_and_spoils_no_score(
+    predictions: Predictions,
+    way: str,
+    reason: str | None,
+    rule: int | None,
+    worker: str | None,
+    attempts: int | None,
+) -> None:
+    made = new_id()
+    await _write(predictions, entry(made, record("1", "c", "a]", way=way)))
+    assert await _label(predictions, made, "a]") is JOINED
+    [found] = (await predictions.find("digits", made)).records
+    assert (found.kind, found.output) == (Kind.CLASS, "a]")
+    assert (found.reason, found.rule, found.worker, found.attempts) == (reason, rule, worker, attempts)
+    assert (await _sums(predictions))["p|1|right"] == 1
+
+
 async def test_one_label_scores_the_primary_and_every_shadow(predictions: Predictions) -> None:
     made = new_id()
     await _write(

@@ -1,6 +1,5 @@
 """HTTP: how the versions of a model do, and what became of one prediction."""
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -9,12 +8,15 @@ from gateway.contract.errors import CallerError
 from gateway.contract.names import PREDICTION_ID_PATTERN, is_version_name
 from gateway.control.api.models import ModelPath
 from gateway.control.body import StrictRoute
+from gateway.control.decided import Decided, decided_then
 from gateway.control.parts import Control
+from gateway.control.recorded import recorded, told
 from gateway.control.registry import unknown_model, versions_of
 from gateway.core.compare import compare, to_json
-from gateway.core.scores import ROLE_NAMES
 
 router = APIRouter(tags=["evidence"], route_class=StrictRoute)
+
+PredictionPath = Annotated[str, Path(pattern=PREDICTION_ID_PATTERN)]
 
 MAX_SINCE_S = 8 * 86_400  # evidence is kept for eight days
 
@@ -50,22 +52,20 @@ async def compare_versions(
 @router.get("/models/{model}/predictions/{prediction_id}")
 async def show_prediction(
     model: ModelPath,
-    prediction_id: Annotated[str, Path(pattern=PREDICTION_ID_PATTERN)],
+    prediction_id: PredictionPath,
     control: Control,
 ) -> dict[str, Any]:
-    """Who answered, the shadows' answers, and the label, as long as the prediction is kept."""
-    found = await control.predictions.find(model, prediction_id)
-    if not found.records:
-        raise CallerError(
-            "unknown_prediction", f"{model} has no prediction {prediction_id}, or it is kept no longer"
-        )
+    """Who answered, why, the shadows' answers, and the label, as long as the prediction is kept."""
+    found = await recorded(control, model, prediction_id)
+    primary = found.records[0]
+    then = None if primary.rule is None else await decided_then(control.documents, model, primary.revision)
     return {
         "model": model,
         "prediction_id": prediction_id,
         "label": found.label,
         "reward": found.reward,
         "records": [
-            {**asdict(record), "role": ROLE_NAMES[record.role], "kind": record.kind.name.lower()}
+            told(record, then.compiled.route if isinstance(then, Decided) else None)
             for record in found.records
         ],
     }

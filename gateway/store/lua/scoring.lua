@@ -148,7 +148,7 @@ end
 
 local function record_of(text)
   if not text then return nil end
-  local version, at_s, kind, output = string.match(text, '^%["([^"]*)",%d+,(%d+),%d+,"(.)",(.*)%]$')
+  local version, at_s, kind, output = string.match(text, '^%["([^"]*)",%d+,(%d+),%d+,"(.)[^"]*",(.*)%]$')
   if not version then return nil end
   return {version = version, minute = string.format('%d', math.floor(at_s / 60)), kind = kind, output = output}
 end
