@@ -1,8 +1,8 @@
 """What a prediction costs end to end: Turnout's gateway and a worker, beside other model servers alone.
 
 Each serves the same ONNX file on one intra-op thread and is sent the same row. Turnout is a gateway process
-with a route, its Redis, and a worker with a lease: recording and metrics are on. `turnout worker` is such a worker
-without the gateway in front, which is what the other servers are. Called by `scripts/bench serving`.
+with a route, its Redis, and a worker with a lease: recording and metrics are on. `turnout worker` is a worker
+without a gateway in front, as the other servers are. Called by `scripts/bench serving`.
 """
 
 import argparse

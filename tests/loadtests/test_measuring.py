@@ -97,7 +97,7 @@ def test_turnout_is_compared_with_every_peer_whatever_the_reference() -> None:
         (3.2, 0.5),
         (1.5, None),
     ]
-    assert [line.split()[6:8] for line in table(found, reference="nginx").splitlines()[1:]] == [
+    assert [line.split()[7:9] for line in table(found, reference="nginx").splitlines()[1:]] == [
         ["–", "1.50"],
         ["3.20", "0.50"],
         ["1.50", "–"],
