@@ -13,6 +13,7 @@ from pathlib import Path
 
 from loadtests.cpu import CpuTime, busy_time, tree_time
 from loadtests.drive import CONNECTIONS, UNITS, drive
+from loadtests.effort import Effort
 from loadtests.environments import Environment
 from loadtests.machine import describe
 from loadtests.rounds import Measurement, summarise, table
@@ -21,34 +22,23 @@ from loadtests.systems import System
 
 RESULTS = Path(__file__).with_name("results")
 CALM_CORES = 0.2  # other work on the machine below this is no disturbance
-CALM_WAIT_S = 20.0  # how long a measurement waits for that, where it is to be a result
 CALM_SAMPLE_S = 0.3
-QUICK_PATIENCE_S = 1.0  # the same for a look
 SETTLE_S = 0.3  # what a system still has to write after the last reply belongs to the requests
 
 
 def in_turn(
-    systems: Sequence[System],
-    *,
-    scenario: str,
-    rounds: int,
-    seconds: float,
-    patience_s: float = CALM_WAIT_S,
-    handled: Callable[[], int] = lambda: 0,
+    systems: Sequence[System], effort: Effort, *, scenario: str, handled: Callable[[], int] = lambda: 0
 ) -> list[Measurement]:
-    """Warm every system up, then measure A B C A B C ...; `handled` counts requests at the backend.
-
-    Before each measurement it waits for the machine to be calm, `patience_s` at most.
-    """
+    """Warm every system up, then measure A B C A B C ...; `handled` counts requests at the backend."""
     for system in systems:
         drive(system.port, system.path, seconds=1, core=cores()[0], body=system.body)
     found = []
-    for number in range(1, rounds + 1):
+    for number in range(1, effort.rounds + 1):
         for system in systems:
-            _wait_for_calm(patience_s)
-            found.append(_measure(system, scenario, number, seconds=seconds, handled=handled))
+            _wait_for_calm(effort.patience_s)
+            found.append(_measure(system, scenario, number, seconds=effort.seconds, handled=handled))
             say(
-                f"  {scenario} {number}/{rounds} {system.name}: {found[-1].cpu_us:.1f} µs/request, "
+                f"  {scenario} {number}/{effort.rounds} {system.name}: {found[-1].cpu_us:.1f} µs/request, "
                 f"{found[-1].per_second:,.0f} requests/s"
             )
     return found
@@ -110,9 +100,9 @@ def _redis_time(system: System) -> CpuTime:
 def report(
     section: str,
     measurements: list[Measurement],
+    effort: Effort,
     *,
     reference: str,
-    seconds: float,
     environments: Iterable[Environment] = (),
 ) -> Path:
     """Print the table; write every round as JSON and say where. `environments` are the peers'."""
@@ -127,7 +117,7 @@ def report(
         "setting": {
             "connections": CONNECTIONS,
             "units": UNITS,
-            "seconds": seconds,
+            **asdict(effort),
             "core_of_load": load,
             "core_under_test": tested,
             "load_average": os.getloadavg(),

@@ -22,17 +22,18 @@ from gateway.cli.demo_traffic import read_samples
 from gateway.contract import keys
 from gateway.contract.route import Route
 from gateway.contract.version import Version
+from loadtests.effort import add_options, chosen, effort
 from loadtests.environments import make_all
 from loadtests.installation import gateway, redis_with
 from loadtests.machine import ROOT
-from loadtests.measure import CALM_WAIT_S, QUICK_PATIENCE_S, in_turn, report, say
+from loadtests.measure import in_turn, report, say
 from loadtests.servers import INFER, MODEL, MODEL_NAME, SERVERS
 from loadtests.started import StartFailed, cores, free_port, missing, started, wait_for_port
 from loadtests.systems import System, answer, scratch
 from workers.artifact import artifact_path, inspect
 
 VERSION = "2"
-OURS = ("turnout", "turnout worker")
+SYSTEMS = ("turnout", "turnout worker", *SERVERS)
 
 
 def requests() -> tuple[str, str]:
@@ -141,25 +142,18 @@ def running(name: str, directory: Path) -> Iterator[System]:
     else:
         start = server(name, directory, oip if SERVERS[name].speaks_oip else own)
     with start as system:
-        body, _ = answer(system, directory)
-        if label_of(json.loads(body)) != expected_label(own):
+        body, headers = answer(system, directory)
+        is_routed = name != "turnout" or headers["turnout-prediction-id"]  # past the gateway, with a record
+        if label_of(json.loads(body)) != expected_label(own) or not is_routed:
             raise StartFailed(f"{name} answers wrongly: {body[:500]!r}")
         yield system
 
 
 def main() -> int:
-    names = [*OURS, *SERVERS]
     parser = argparse.ArgumentParser(prog="scripts/bench serving")
-    parser.add_argument("--quick", action="store_true", help="three short rounds: a look, not a result")
-    parser.add_argument("--rounds", type=int, default=None, help="rounds of each system (default 7, quick 3)")
-    parser.add_argument("--seconds", type=float, default=None, help="of load in a round (default 4, quick 1)")
-    parser.add_argument("--only", help=f"systems to measure besides turnout, of {', '.join(names[1:])}")
+    add_options(parser, always="turnout")
     options = parser.parse_args()
-    rounds = options.rounds or (3 if options.quick else 7)
-    seconds = options.seconds or (1 if options.quick else 4)
-    wanted = {"turnout", *options.only.split(",")} if options.only else set(names)
-    if unknown := sorted(wanted - set(names)):
-        parser.error(f"there is no system {unknown[0]}; there are {', '.join(names)}")
+    how_long, wanted = effort(options), chosen(parser, options.only, SYSTEMS, always="turnout")
     if absent := missing(["wrk", "taskset", "setpriv"]):
         say(f"Not installed: {', '.join(absent)}. On Debian: apt-get install wrk util-linux")
         return 1
@@ -169,18 +163,10 @@ def main() -> int:
         with contextlib.ExitStack() as stack:
             directory = Path(stack.enter_context(scratch()))
             systems = [
-                stack.enter_context(running(name, directory / name.replace(" ", "-")))
-                for name in names
-                if name in wanted
+                stack.enter_context(running(name, directory / name.replace(" ", "-"))) for name in wanted
             ]
-            found = in_turn(
-                systems,
-                scenario="digits 2",
-                rounds=rounds,
-                seconds=seconds,
-                patience_s=QUICK_PATIENCE_S if options.quick else CALM_WAIT_S,
-            )
-        report("serving", found, reference="turnout", seconds=seconds, environments=environments)
+            found = in_turn(systems, how_long, scenario="digits 2")
+        report("serving", found, how_long, reference="turnout", environments=environments)
     except StartFailed as error:
         say(str(error))
         return 1
