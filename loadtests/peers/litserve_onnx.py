@@ -5,6 +5,7 @@ file. Asked in a JSON of its own: `{"rows": [[...]]}` gives `{"label": [...], "p
 """
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -32,6 +33,8 @@ class OnnxApi(litserve.LitAPI):  # type: ignore[misc]
 
 
 if __name__ == "__main__":
+    # LitServe ends its other processes on SIGINT, and leaves them behind on SIGTERM.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = litserve.LitServer(OnnxApi(), accelerator="cpu", workers_per_device=1, fast_queue=True)
     server.run(
         host="127.0.0.1",

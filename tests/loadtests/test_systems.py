@@ -20,6 +20,7 @@ from loadtests.bench import SCENARIOS
 from loadtests.servers import SERVERS
 from loadtests.started import StartFailed, cores, free_port, started, wait_for_port
 from loadtests.systems import PEERS, System, check, configured
+from tests.sockets import eventually
 
 TEMPLATES = sorted(
     {template for peer in proxies.PEERS.values() for template in peer.templates} | {"backend.conf"}
@@ -145,6 +146,21 @@ def test_a_process_runs_on_its_core_and_ends_with_the_block(tmp_path: Path) -> N
         wait_for_port(port, pid=pid, log=log)
         assert os.sched_getaffinity(pid) == {cores()[1]}
     assert not Path(f"/proc/{pid}").exists()
+
+
+async def test_what_a_process_leaves_behind_ends_with_the_block_too(tmp_path: Path) -> None:
+    log, found = tmp_path / "log", tmp_path / "child"
+    leave = (
+        "import subprocess, sys, pathlib\n"
+        "child = subprocess.Popen(['sleep', '60'])\n"
+        f"pathlib.Path({str(found)!r}).write_text(f'{{child.pid}}\\n')\n"
+        "child.wait()"
+    )
+    with started([sys.executable, "-c", leave], core=0, log=log):
+        await eventually(lambda: found.exists() and found.read_text().endswith("\n"))
+        child = int(found.read_text())
+        assert not processes.has_ended(child)
+    await eventually(lambda: processes.has_ended(child))
 
 
 def test_a_process_that_does_not_come_up_is_reported_with_its_last_words(tmp_path: Path) -> None:
