@@ -1,4 +1,4 @@
-"""What routing costs: CPU per request and latency of Turnout, nginx and haproxy, in one interleaved run.
+"""What routing costs: CPU per request and latency of Turnout and other proxies, in one interleaved run.
 
 Called by `scripts/bench`. Load generator, backend and Redis run on one core, the system under test on another
 (on a machine with one core they share it, and the result says so). Prints a table and writes every single
@@ -8,24 +8,30 @@ round to `loadtests/results/`.
 import argparse
 import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from loadtests.effort import Effort, add_options, chosen, effort
+from loadtests.environments import make_all
 from loadtests.measure import in_turn, report, say
+from loadtests.proxies import PEERS, system
 from loadtests.rounds import Measurement
 from loadtests.started import StartFailed, cores, missing
-from loadtests.systems import Scenario, backend, scratch, system
+from loadtests.systems import Scenario, backend, scratch
 
 REFERENCE = "nginx"
+ROUTING = ("nginx", "haproxy", "envoy", "traefik", "turnout")
+SHADOWING = ("nginx", "envoy", "traefik", "turnout")
 SCENARIOS = {
     "proxy": (
-        Scenario("split", ("nginx", "haproxy", "turnout")),
-        Scenario("split, foreign", ("nginx", "haproxy", "turnout"), is_foreign=True),
+        Scenario("split", ROUTING),
+        Scenario("split, foreign", ROUTING, is_foreign=True),
     ),
-    "shadow": (Scenario("shadow 100 %", ("nginx", "turnout"), has_shadow=True),),
+    "shadow": (Scenario("shadow 100 %", SHADOWING, has_shadow=True),),
 }
 
 
-def run(scenario: Scenario, *, rounds: int, seconds: float) -> list[Measurement]:
+def run(scenario: Scenario, effort: Effort) -> list[Measurement]:
     """Start the backend and every system, then measure them in turn."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(scratch()))
@@ -33,9 +39,7 @@ def run(scenario: Scenario, *, rounds: int, seconds: float) -> list[Measurement]
         systems = [
             stack.enter_context(system(name, scenario, behind, directory / name)) for name in scenario.systems
         ]
-        return in_turn(
-            systems, scenario=scenario.name, handled=behind.handled, rounds=rounds, seconds=seconds
-        )
+        return in_turn(systems, effort, scenario=scenario.name, handled=behind.handled)
 
 
 def main() -> int:
@@ -45,13 +49,9 @@ def main() -> int:
     parser.add_argument(
         "sections", nargs="*", default=["proxy", "shadow"], help="proxy, shadow (default: both)"
     )
-    parser.add_argument("--quick", action="store_true", help="three short rounds: a look, not a result")
-    parser.add_argument("--rounds", type=int, default=None, help="rounds of each system (default 7, quick 3)")
-    parser.add_argument("--seconds", type=float, default=None, help="of load in a round (default 4, quick 1)")
-    parser.add_argument("--only", help="systems to measure besides nginx, separated by commas")
+    add_options(parser, always=REFERENCE)
     options = parser.parse_args()
-    rounds = options.rounds or (3 if options.quick else 7)
-    seconds = options.seconds or (1 if options.quick else 4)
+    how_long, wanted = effort(options), chosen(parser, options.only, ROUTING, always=REFERENCE)
     if unknown := [name for name in options.sections if name not in SCENARIOS]:
         parser.error(f"there is no section {unknown[0]}; there are {', '.join(SCENARIOS)}")
     if absent := missing(["nginx", "haproxy", "wrk", "taskset", "setpriv"]):
@@ -59,16 +59,16 @@ def main() -> int:
         return 1
     if cores()[0] == cores()[1]:
         say("One core only: load generator and system share it, so latencies say little.")
-    wanted = {REFERENCE, *options.only.split(",")} if options.only else None
+    environments = [peer.environment for name, peer in PEERS.items() if name in wanted and peer.environment]
     try:
+        make_all(environments)
         for section in options.sections:
             measurements: list[Measurement] = []
             for scenario in SCENARIOS[section]:
-                names = tuple(name for name in scenario.systems if wanted is None or name in wanted)
-                chosen = Scenario(scenario.name, names, scenario.has_shadow, scenario.is_foreign)
-                say(f"{chosen.name}: {', '.join(names)}, {rounds} rounds of {seconds:g} s each")
-                measurements += run(chosen, rounds=rounds, seconds=seconds)
-            report(section, measurements, reference=REFERENCE, seconds=seconds)
+                names = tuple(name for name in scenario.systems if name in wanted)
+                say(f"{scenario.name}: {', '.join(names)}")
+                measurements += run(replace(scenario, systems=names), how_long)
+            report(section, measurements, how_long, reference=REFERENCE, environments=environments)
     except StartFailed as error:
         say(str(error))
         return 1

@@ -1,7 +1,9 @@
 """A small keep-alive load client: N connections, each one request at a time, every outcome kept.
 
-Closed loop on purpose: what is counted is whether requests fail, and how long they take, while something is
-done to the system. Bounded by `stop` or by a count; loopback only.
+Closed loop by default: what is counted is whether requests fail, and how long they take, while something is
+done to the system. With `per_second` the loop is open: requests begin when their time has come, whether or not
+earlier ones are answered, as long as a connection is free; latency then counts from that time, so that a system
+that stalls cannot hide it. Ends with the block that it runs in; loopback only.
 """
 
 import asyncio
@@ -33,7 +35,17 @@ def quantile(values: list[float], share: float) -> float:
 class Load:
     """`async with Load(port, path, bodies) as seen:` — requests run inside the block."""
 
-    def __init__(self, port: int, path: str, bodies: list[bytes], *, connections: int = 16) -> None:
+    def __init__(
+        self,
+        port: int,
+        path: str,
+        bodies: list[bytes],
+        *,
+        connections: int = 16,
+        per_second: float | None = None,
+    ) -> None:
+        self.per_second = per_second
+        self.began = 0.0
         self.port = port
         self.path = path
         self.bodies = bodies
@@ -44,6 +56,7 @@ class Load:
         self.tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Seen:
+        self.began = time.perf_counter()
         self.tasks = [asyncio.create_task(self._connection()) for _ in range(self.connections)]
         return self.seen
 
@@ -62,8 +75,9 @@ class Load:
     async def _connection(self) -> None:
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         while not self.is_ending:
-            request = self._request(next(self.numbers))
-            started = time.perf_counter()
+            number = next(self.numbers)
+            request = self._request(number)
+            started = await self._turn(number)
             try:
                 if streams is None:
                     streams = await asyncio.open_connection("127.0.0.1", self.port)
@@ -77,6 +91,16 @@ class Load:
                 streams = None
         if streams is not None:
             streams[1].close()
+
+    async def _turn(self, number: int) -> float:
+        """Wait until request `number` is due; when that was."""
+        now = time.perf_counter()
+        if self.per_second is None:
+            return now
+        due = self.began + number / self.per_second
+        if due > now:
+            await asyncio.sleep(due - now)
+        return due
 
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes

@@ -1,12 +1,13 @@
-"""A Turnout installation for a benchmark: Redis with a route, versions, and workers that are not there.
+"""A Turnout installation for a benchmark: Redis with a route and versions, and one gateway process.
 
-The leases point at a static backend and are renewed as workers renew theirs. Nothing else differs from a
-real installation.
+Where the workers are not what is measured, `installation` announces a static backend in their place: its
+leases are renewed as workers renew theirs. Nothing else differs from a real installation.
 """
 
 import asyncio
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from gateway.store.connection import connect
 from gateway.store.documents import Change, Documents
 from gateway.store.embedded import EmbeddedServer
 from loadtests.backend import DIGEST
+from loadtests.started import free_port, started, wait_for_port
 
 SIGNATURE = Signature(
     inputs=(TensorSpec(name="X", datatype="FP32", shape=(-1, 4)),),
@@ -39,6 +41,18 @@ class Installed:
 
 
 @contextlib.contextmanager
+def redis_with(wanted: dict[str, dict[str, Any]], directory: Path, *, core: int) -> Iterator[Installed]:
+    """A running Redis (on `core`) that holds these documents."""
+    server = EmbeddedServer.start(directory)
+    try:
+        os.sched_setaffinity(server.pid, {core})
+        asyncio.run(_commit(server.url, wanted))
+        yield Installed(server.url, server.pid)
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
 def installation(
     directory: Path,
     *,
@@ -48,16 +62,27 @@ def installation(
     is_foreign: bool,
     core: int,
 ) -> Iterator[Installed]:
-    """A running Redis (on `core`) that a gateway can be started against."""
-    server = EmbeddedServer.start(directory)
-    try:
-        os.sched_setaffinity(server.pid, {core})
-        asyncio.run(_commit(server.url, documents(model, shadow=shadow)))
-        leases = [_lease(model, str(number), port, is_foreign) for number, port in enumerate(ports, 1)]
-        with _renewed(server.url, leases):
-            yield Installed(server.url, server.pid)
-    finally:
-        server.stop()
+    """A running Redis that a gateway can be started against; its workers are at `ports`."""
+    leases = [_lease(model, str(number), port, is_foreign) for number, port in enumerate(ports, 1)]
+    with (
+        redis_with(documents(model, shadow=shadow), directory, core=core) as redis,
+        _renewed(redis.url, leases),
+    ):
+        yield redis
+
+
+@contextlib.contextmanager
+def gateway(directory: Path, *, redis_url: str, core: int) -> Iterator[tuple[int, int]]:
+    """One gateway process and its parent; gives the port, and the parent's pid."""
+    port, log = free_port(), directory / "gateway.log"
+    command = [
+        *(sys.executable, "-m", "gateway.cli.main", "gateway", "--processes", "1"),
+        *("--port", str(port), "--metrics-port", str(free_port())),
+        *("--redis-url", redis_url, "--data-dir", str(directory / "data")),
+    ]
+    with started(command, core=core, log=log) as pid:
+        wait_for_port(port, pid=pid, log=log)
+        yield port, pid
 
 
 def documents(model: str, *, shadow: str | None) -> dict[str, dict[str, Any]]:

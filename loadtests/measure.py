@@ -1,18 +1,20 @@
 """One system in one round: load it, and count what that cost it. Rounds in turn, and a report of all.
 
-Called by `bench` and `versus_mlserver`, which start the systems. Pure arithmetic is in `rounds`.
+Called by `bench` and `serving`, which start the systems. Pure arithmetic is in `rounds`.
 """
 
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from loadtests.cpu import CpuTime, busy_time, tree_time
 from loadtests.drive import CONNECTIONS, UNITS, drive
+from loadtests.effort import Effort
+from loadtests.environments import Environment
 from loadtests.machine import describe
 from loadtests.rounds import Measurement, summarise, table
 from loadtests.started import cores
@@ -20,29 +22,23 @@ from loadtests.systems import System
 
 RESULTS = Path(__file__).with_name("results")
 CALM_CORES = 0.2  # other work on the machine below this is no disturbance
-CALM_WAIT_S = 20.0  # how long a measurement waits for that
 CALM_SAMPLE_S = 0.3
 SETTLE_S = 0.3  # what a system still has to write after the last reply belongs to the requests
 
 
 def in_turn(
-    systems: Sequence[System],
-    *,
-    scenario: str,
-    rounds: int,
-    seconds: float,
-    handled: Callable[[], int] = lambda: 0,
+    systems: Sequence[System], effort: Effort, *, scenario: str, handled: Callable[[], int] = lambda: 0
 ) -> list[Measurement]:
     """Warm every system up, then measure A B C A B C ...; `handled` counts requests at the backend."""
     for system in systems:
         drive(system.port, system.path, seconds=1, core=cores()[0], body=system.body)
     found = []
-    for number in range(1, rounds + 1):
+    for number in range(1, effort.rounds + 1):
         for system in systems:
-            _wait_for_calm()
-            found.append(_measure(system, scenario, number, seconds=seconds, handled=handled))
+            _wait_for_calm(effort.patience_s)
+            found.append(_measure(system, scenario, number, seconds=effort.seconds, handled=handled))
             say(
-                f"  {scenario} {number}/{rounds} {system.name}: {found[-1].cpu_us:.1f} µs/request, "
+                f"  {scenario} {number}/{effort.rounds} {system.name}: {found[-1].cpu_us:.1f} µs/request, "
                 f"{found[-1].per_second:,.0f} requests/s"
             )
     return found
@@ -52,10 +48,10 @@ def _measure(
     system: System, scenario: str, number: int, *, seconds: float, handled: Callable[[], int]
 ) -> Measurement:
     started, arrived = time.monotonic(), handled()
-    cpu, redis, everything = tree_time(system.pid), _redis_time(system), busy_time() - _own_time()
+    cpu, redis, everything = system_time(system), _redis_time(system), busy_time() - _own_time()
     driven = drive(system.port, system.path, seconds=seconds, core=cores()[0], body=system.body)
     time.sleep(SETTLE_S)
-    spent, spent_by_redis = tree_time(system.pid) - cpu, _redis_time(system) - redis
+    spent, spent_by_redis = system_time(system) - cpu, _redis_time(system) - redis
     elsewhere = busy_time() - _own_time() - everything
     answered = max(1, driven.requests - driven.failed)
     per_request = 1e6 / answered
@@ -77,9 +73,9 @@ def _measure(
     )
 
 
-def _wait_for_calm() -> None:
+def _wait_for_calm(patience_s: float) -> None:
     """Return once nothing else works on this machine, or after a while."""
-    until = time.monotonic() + CALM_WAIT_S
+    until = time.monotonic() + patience_s
     while time.monotonic() < until:
         started, before = time.monotonic(), busy_time() - _own_time()
         time.sleep(CALM_SAMPLE_S)
@@ -92,12 +88,24 @@ def _own_time() -> float:
     return tree_time(os.getpid()).total_s
 
 
+def system_time(system: System) -> CpuTime:
+    """CPU time of all of its process trees, Redis apart."""
+    return sum((tree_time(pid) for pid in system.pids), CpuTime())
+
+
 def _redis_time(system: System) -> CpuTime:
     return CpuTime() if system.redis_pid is None else tree_time(system.redis_pid)
 
 
-def report(section: str, measurements: list[Measurement], *, reference: str, seconds: float) -> Path:
-    """Print the table; write every round as JSON and say where."""
+def report(
+    section: str,
+    measurements: list[Measurement],
+    effort: Effort,
+    *,
+    reference: str,
+    environments: Iterable[Environment] = (),
+) -> Path:
+    """Print the table; write every round as JSON and say where. `environments` are the peers'."""
     summaries = summarise(measurements, reference=reference)
     print(table(summaries, reference=reference))
     if any(summary.elsewhere_cores > CALM_CORES for summary in summaries):
@@ -109,11 +117,12 @@ def report(section: str, measurements: list[Measurement], *, reference: str, sec
         "setting": {
             "connections": CONNECTIONS,
             "units": UNITS,
-            "seconds": seconds,
+            **asdict(effort),
             "core_of_load": load,
             "core_under_test": tested,
             "load_average": os.getloadavg(),
         },
+        "peers": {environment.name: environment.versions() for environment in environments},
         "reference": reference,
         "summary": [asdict(summary) for summary in summaries],
         "rounds": [asdict(measurement) for measurement in measurements],

@@ -35,7 +35,10 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Medians over the rounds; `ratio` is to the reference system, None for the reference itself."""
+    """Medians over the rounds, and two ratios of CPU per request, each None where it would be to itself.
+
+    `ratio` is what this system costs in reference systems; `turnout_ratio` what Turnout costs in this one.
+    """
 
     scenario: str
     system: str
@@ -44,7 +47,10 @@ class Summary:
     cpu_us: float
     cpu_us_least: float
     cpu_us_most: float
+    user_us: float
+    system_us: float
     ratio: float | None
+    turnout_ratio: float | None
     per_second: float
     p50_us: float
     p99_us: float
@@ -53,20 +59,37 @@ class Summary:
     elsewhere_cores: float
 
 
-def summarise(measurements: Sequence[Measurement], *, reference: str) -> list[Summary]:
+def summarise(
+    measurements: Sequence[Measurement], *, reference: str, subject: str = "turnout"
+) -> list[Summary]:
     """One summary for each scenario and system, in the order of their first measurements."""
     groups: dict[tuple[str, str], list[Measurement]] = {}
     for measurement in measurements:
         groups.setdefault((measurement.scenario, measurement.system), []).append(measurement)
+
+    def ratio(scenario: str, above: str, below: str) -> float | None:
+        if above == below:
+            return None
+        return ratio_within_rounds(groups.get((scenario, above), ()), groups.get((scenario, below), ()))
+
     return [
-        _summary(group, groups.get((scenario, reference), []) if system != reference else [])
+        _summary(
+            group,
+            ratio=ratio(scenario, system, reference),
+            turnout_ratio=ratio(scenario, subject, system),
+        )
         for (scenario, system), group in groups.items()
     ]
 
 
-def _summary(group: Sequence[Measurement], reference: Sequence[Measurement]) -> Summary:
-    of_round = {measurement.round: measurement.cpu_us for measurement in reference}
-    ratios = [found.cpu_us / of_round[found.round] for found in group if of_round.get(found.round)]
+def ratio_within_rounds(above: Sequence[Measurement], below: Sequence[Measurement]) -> float | None:
+    """`above`'s CPU per request as a multiple of `below`'s in the same round: the median, if there is one."""
+    of_round = {measurement.round: measurement.cpu_us for measurement in below}
+    ratios = [found.cpu_us / of_round[found.round] for found in above if of_round.get(found.round)]
+    return median(ratios) if ratios else None
+
+
+def _summary(group: Sequence[Measurement], *, ratio: float | None, turnout_ratio: float | None) -> Summary:
     costs = [found.cpu_us for found in group]
     return Summary(
         scenario=group[0].scenario,
@@ -76,7 +99,10 @@ def _summary(group: Sequence[Measurement], reference: Sequence[Measurement]) -> 
         cpu_us=median(costs),
         cpu_us_least=min(costs),
         cpu_us_most=max(costs),
-        ratio=median(ratios) if ratios else None,
+        user_us=median(found.user_us for found in group),
+        system_us=median(found.system_us for found in group),
+        ratio=ratio,
+        turnout_ratio=turnout_ratio,
         per_second=median(found.per_second for found in group),
         p50_us=median(found.p50_us for found in group),
         p99_us=median(found.p99_us for found in group),
@@ -87,18 +113,29 @@ def _summary(group: Sequence[Measurement], reference: Sequence[Measurement]) -> 
 
 
 def table(summaries: Sequence[Summary], *, reference: str) -> str:
-    """For people."""
+    """For people. `turnout ÷ it`: what Turnout costs as a multiple of this system."""
     lines = [
-        f"{'scenario':<14} {'system':<18} {'CPU µs/request':>22} {'× ' + reference:>10} {'requests/s':>11} "
-        f"{'p50 ms':>8} {'p99 ms':>8} {'upstream':>9} {'Redis µs':>9} {'elsewhere':>10}"
+        f"{'scenario':<14} {'system':<14} {'CPU µs/request':>22} {'user + system':>15} "
+        f"{'× ' + reference:>9} {'turnout ÷ it':>12} {'requests/s':>10} {'p50 ms':>7} {'p99 ms':>7} "
+        f"{'upstream':>8} {'Redis µs':>8} {'elsewhere':>9}"
     ]
     for found in summaries:
         spread = f"{found.cpu_us:.1f} ({found.cpu_us_least:.1f}-{found.cpu_us_most:.1f})"
-        ratio = "1" if found.ratio is None else f"{found.ratio:.2f}"
+        parts = f"{found.user_us:.1f} + {found.system_us:.1f}"
         lines.append(
-            f"{found.scenario:<14} {found.system:<18} {spread:>22} {ratio:>10} {found.per_second:>11,.0f} "
-            f"{found.p50_us / 1000:>8.2f} {found.p99_us / 1000:>8.2f} {found.upstream_requests:>9.2f} "
-            f"{found.redis_us:>9.1f} {found.elsewhere_cores:>10.2f}"
-            + (f"  {found.failed} FAILED" if found.failed else "")
+            f"{found.scenario:<14} {found.system:<14} {spread:>22} {parts:>15} "
+            f"{_times(found.ratio):>9} {_times(found.turnout_ratio):>12} {found.per_second:>10,.0f} "
+            f"{found.p50_us / 1000:>7.2f} {found.p99_us / 1000:>7.2f} "
+            f"{_known(found.upstream_requests, 2):>8} {_known(found.redis_us, 1):>8} "
+            f"{found.elsewhere_cores:>9.2f}" + (f"  {found.failed} FAILED" if found.failed else "")
         )
     return "\n".join(lines)
+
+
+def _known(number: float, digits: int) -> str:
+    """A dash for a backend or a Redis that a system does not have."""
+    return f"{number:.{digits}f}" if number else "–"
+
+
+def _times(ratio: float | None) -> str:
+    return "–" if ratio is None else f"{ratio:.2f}"

@@ -35,7 +35,10 @@ def cores() -> tuple[int, int]:
 def started(
     command: Sequence[str], *, core: int, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[int]:
-    """Run a command on one core until the block ends; gives its pid. It also ends if we are killed."""
+    """Run a command on one core until the block ends; gives its pid. It also ends if we are killed.
+
+    With the block ends what the command has started in its turn, also where it forgot that.
+    """
     pinned = ["setpriv", "--pdeathsig", "TERM", "taskset", "-c", str(core), *command]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -44,6 +47,7 @@ def started(
             stdout=output,
             stderr=output,
             env={**os.environ, **(environment or {})},
+            start_new_session=True,
         )
     try:
         yield process.pid
@@ -54,6 +58,8 @@ def started(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        with contextlib.suppress(ProcessLookupError):  # nobody is left, as it should be
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for_port(port: int, *, pid: int, log: Path) -> None:

@@ -1,8 +1,9 @@
-"""The systems under test and the backend behind them, each started with the same task.
+"""What a benchmark measures: systems that run, the scenario they run in, and the backend behind them.
 
-The task: send 90 % of the units to version 1 and 10 % to version 2, the same unit always to the same version,
-over kept-alive connections; give every request an id; keep a record of each. With a shadow, also send a copy
-of every request to version 3.
+The task of a scenario: send 90 % of the units to version 1 and 10 % to version 2, the same unit always to
+the same version, over kept-alive connections; give every request an id; keep a record of each. With a shadow,
+also send a copy of every request to version 3. `proxies` starts the systems; what one of them cannot do is
+said in the README's table.
 """
 
 import contextlib
@@ -10,20 +11,22 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 
 from loadtests.backend import BODY as REPLY
 from loadtests.drive import BODY
-from loadtests.installation import installation
 from loadtests.started import StartFailed, cores, free_port, started, tail, wait_for_port
 
 PEERS = Path(__file__).with_name("peers")
 MODEL = "bench"
 PATH = f"/v2/models/{MODEL}/infer"
+ANSWERS_WITHIN_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,11 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A running system: where it answers what, its process tree, and its Redis if it has one."""
+    """A running system: where it answers what, its process trees, and its Redis if it has one."""
 
     name: str
     port: int
-    pid: int
+    pids: tuple[int, ...]
     redis_pid: int | None = None
     path: str = PATH
     body: str = BODY
@@ -80,69 +83,12 @@ def backend(directory: Path, *, is_foreign: bool) -> Iterator[Backend]:
         yield Backend(ports, pid, handled)
 
 
-@contextlib.contextmanager
-def system(name: str, scenario: Scenario, behind: Backend, directory: Path) -> Iterator[System]:
-    """Start one of `nginx`, `haproxy` and `turnout`, and see that it answers."""
-    starters: dict[str, Callable[[Scenario, Backend, Path], AbstractContextManager[System]]] = {
-        "nginx": _nginx,
-        "haproxy": _haproxy,
-        "turnout": _turnout,
-    }
-    directory.mkdir(parents=True)
-    with starters[name](scenario, behind, directory) as running:
-        _check(running, directory)
-        yield running
-
-
-@contextlib.contextmanager
-def _nginx(scenario: Scenario, behind: Backend, directory: Path) -> Iterator[System]:
-    port = free_port()
-    mirror = "mirror /shadow;" if scenario.has_shadow else ""
-    config = configured("nginx.conf", directory, behind.ports, PORT=str(port), MIRROR=mirror)
-    log = directory / "nginx.log"
-    with started(["nginx", "-c", str(config)], core=cores()[1], log=log) as pid:
-        wait_for_port(port, pid=pid, log=log)
-        yield System("nginx", port, pid)
-
-
-@contextlib.contextmanager
-def _haproxy(scenario: Scenario, behind: Backend, directory: Path) -> Iterator[System]:
-    if scenario.has_shadow:
-        raise StartFailed("haproxy has no shadow copies of its own")
-    port = free_port()
-    config = configured("haproxy.cfg", directory, behind.ports, PORT=str(port))
-    log = directory / "haproxy.log"
-    with started(["haproxy", "-db", "-f", str(config)], core=cores()[1], log=log) as pid:
-        wait_for_port(port, pid=pid, log=log)
-        yield System("haproxy", port, pid)
-
-
-@contextlib.contextmanager
-def _turnout(scenario: Scenario, behind: Backend, directory: Path) -> Iterator[System]:
-    port, log = free_port(), directory / "gateway.log"
-    with installation(
-        directory / "redis",
-        model=MODEL,
-        ports=behind.ports,
-        shadow="3" if scenario.has_shadow else None,
-        is_foreign=scenario.is_foreign,
-        core=cores()[0],
-    ) as redis:
-        command = [
-            *(sys.executable, "-m", "gateway.cli.main", "gateway", "--processes", "1"),
-            *("--port", str(port), "--metrics-port", str(free_port())),
-            *("--redis-url", redis.url, "--data-dir", str(directory / "data")),
-        ]
-        with started(command, core=cores()[1], log=log) as pid:
-            wait_for_port(port, pid=pid, log=log)
-            yield System("turnout", port, pid, redis.pid)
-
-
 def configured(template: str, directory: Path, ports: tuple[int, int, int], **values: str) -> Path:
+    """The template with every @NAME@ filled in; @ONE@ is the address of version 1, @ONE_PORT@ its port."""
     directory.mkdir(parents=True, exist_ok=True)
     text = (PEERS / template).read_text()
     for name, port in zip(("ONE", "TWO", "THREE"), ports, strict=True):
-        values[name] = f"127.0.0.1:{port}"
+        values |= {name: f"127.0.0.1:{port}", f"{name}_PORT": str(port)}
     for name, value in {**values, "DIRECTORY": str(directory)}.items():
         text = text.replace(f"@{name}@", value)
     path = directory / template
@@ -150,21 +96,31 @@ def configured(template: str, directory: Path, ports: tuple[int, int, int], **va
     return path
 
 
-def _check(running: System, directory: Path) -> None:
-    """One request by hand, before thousands are counted."""
+def check(running: System, directory: Path, *, gives_headers: bool) -> None:
+    """One request by hand, before thousands are counted; `gives_headers`: version and id are in the reply."""
+    body, headers = answer(running, directory)
+    named = headers["turnout-version"] in ("1", "2") and headers["turnout-prediction-id"]
+    if body != REPLY or (gives_headers and not named):
+        raise StartFailed(f"{running.name} answers wrongly: {body!r} with {dict(headers)}")
+
+
+def answer(running: System, directory: Path) -> tuple[bytes, Message]:
+    """Body and headers of a reply, asked for until there is one: a port may be open before all is loaded."""
     request = urllib.request.Request(
-        f"http://127.0.0.1:{running.port}{PATH}",
-        data=BODY.encode(),
+        f"http://127.0.0.1:{running.port}{running.path}",
+        data=running.body.encode(),
         headers={"content-type": "application/json", "turnout-unit": "unit-000001"},
     )
-    try:
-        with urllib.request.urlopen(request, timeout=5) as reply:
-            body, version, prediction = reply.read(), reply.headers["turnout-version"], reply.headers
-    except OSError as error:
-        logs = "\n".join(f"{log.name}:\n{tail(log)}" for log in directory.glob("*.log"))
-        raise StartFailed(f"{running.name} does not answer ({error}):\n{logs}") from None
-    if body != REPLY or version not in ("1", "2") or not prediction["turnout-prediction-id"]:
-        raise StartFailed(f"{running.name} answers wrongly: {body!r} with {dict(prediction)}")
+    until = time.monotonic() + ANSWERS_WITHIN_S
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=5) as reply:
+                return reply.read(), reply.headers
+        except OSError as error:
+            if time.monotonic() > until:
+                logs = "\n".join(f"{log.name}:\n{tail(log)}" for log in directory.glob("*.log"))
+                raise StartFailed(f"{running.name} does not answer ({error}):\n{logs}") from None
+        time.sleep(0.1)
 
 
 def scratch() -> AbstractContextManager[str]:

@@ -14,7 +14,9 @@ from loadtests.cpu import CpuTime, busy_time, parse_stat, tree_time
 from loadtests.drive import BODY, parse
 from loadtests.installation import documents
 from loadtests.machine import describe
+from loadtests.measure import system_time
 from loadtests.rounds import Measurement, summarise, table
+from loadtests.systems import System
 
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 ONE = Measurement(
@@ -78,6 +80,40 @@ def test_ratios_are_formed_within_rounds_so_that_a_slow_round_does_not_count() -
     assert nginx.ratio is None
     assert turnout.ratio == 1.5
     assert (turnout.cpu_us, turnout.cpu_us_least, turnout.cpu_us_most) == (32.0, 30.0, 90.0)
+
+
+def test_turnout_is_compared_with_every_peer_whatever_the_reference() -> None:
+    costs = {"nginx": [20.0, 60.0, 20.0], "envoy": [60.0, 200.0, 64.0], "turnout": [30.0, 90.0, 32.0]}
+    found = summarise(
+        [
+            replace(ONE, system=system, round=number, cpu_us=cost)
+            for system, of_system in costs.items()
+            for number, cost in enumerate(of_system, 1)
+        ],
+        reference="nginx",
+    )
+    assert [(summary.ratio, summary.turnout_ratio) for summary in found] == [
+        (None, 1.5),
+        (3.2, 0.5),
+        (1.5, None),
+    ]
+    assert [line.split()[7:9] for line in table(found, reference="nginx").splitlines()[1:]] == [
+        ["–", "1.50"],
+        ["3.20", "0.50"],
+        ["1.50", "–"],
+    ]
+
+
+def test_user_and_system_time_stay_apart() -> None:
+    (found,) = summarise([ONE, replace(ONE, round=2, user_us=10.0, system_us=14.0)], reference="nginx")
+    assert (found.user_us, found.system_us) == (9.0, 13.0)
+
+
+def test_the_time_of_a_system_is_that_of_all_its_processes() -> None:
+    ours, parents = os.getpid(), os.getppid()
+    both = system_time(System("turnout", 1, (ours, parents)))
+    assert both.total_s >= tree_time(ours).total_s
+    assert system_time(System("turnout", 1, ())) == CpuTime()
 
 
 def test_scenarios_are_kept_apart() -> None:
