@@ -1,9 +1,9 @@
 """A small keep-alive load client: N connections, each one request at a time, every outcome kept.
 
 Closed loop by default: what is counted is whether requests fail, and how long they take, while something is
-done to the system. With `per_second` the loop is open: requests begin when their time has come, whether or not
-earlier ones are answered, as long as a connection is free; latency then counts from that time, so that a system
-that stalls cannot hide it. Ends with the block that it runs in; loopback only.
+done to the system. With `per_second` the loop is open: requests begin when their time has come, whether or
+not earlier ones are answered, as long as a connection is free; latency then counts from that time, so that a
+system that stalls cannot hide it. Ends with the block that it runs in; loopback only.
 """
 
 import asyncio

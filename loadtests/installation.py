@@ -63,10 +63,10 @@ def installation(
     core: int,
 ) -> Iterator[Installed]:
     """A running Redis that a gateway can be started against; its workers are at `ports`."""
-    leases = [_lease(model, str(number), port, is_foreign) for number, port in enumerate(ports, 1)]
+    leases = [lease(model, str(number), port, is_foreign=is_foreign) for number, port in enumerate(ports, 1)]
     with (
         redis_with(documents(model, shadow=shadow), directory, core=core) as redis,
-        _renewed(redis.url, leases),
+        renewed(redis.url, leases),
     ):
         yield redis
 
@@ -113,9 +113,9 @@ async def _commit(url: str, wanted: dict[str, dict[str, Any]]) -> None:
         await client.aclose()
 
 
-def _lease(model: str, version: str, port: int, is_foreign: bool) -> Lease:
+def lease(model: str, version: str, port: int, *, is_foreign: bool = False) -> Lease:
     return Lease(
-        worker_id=f"bench-{model}-{version}",
+        worker_id=f"bench-{model}-{version}-{port}",
         model=model,
         version=version,
         digest=DIGEST,
@@ -129,7 +129,7 @@ def _lease(model: str, version: str, port: int, is_foreign: bool) -> Lease:
 
 
 @contextlib.contextmanager
-def _renewed(url: str, leases: list[Lease]) -> Iterator[None]:
+def renewed(url: str, leases: list[Lease]) -> Iterator[None]:
     """Announce the leases now, and renew them until the block ends."""
     ended = threading.Event()
     client = redis.Redis.from_url(url)

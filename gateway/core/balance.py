@@ -60,13 +60,13 @@ def ramp(age_s: float, slow_start_s: float) -> float:
 
 
 def paces(latencies_us: Iterable[float]) -> list[float]:
-    """What each worker's latency (0 = not known) does to its weight: (fastest / own) squared once it is slow.
+    """What each worker's latency (0 = not known) does to its weight: (fastest / own) cubed once it is slow.
 
-    Squared, because a worker that is ten times slower must get less than one request in a hundred before the
+    Cubed, because a worker that is ten times slower must get less than one request in a hundred before the
     pool's 99th percentile recovers.
     """
     known = list(latencies_us)
     fastest = min((latency for latency in known if latency > 0), default=0.0)
     return [
-        max(LEAST_PACE, (fastest / latency) ** 2) if latency > SLOW * fastest else 1.0 for latency in known
+        max(LEAST_PACE, (fastest / latency) ** 3) if latency > SLOW * fastest else 1.0 for latency in known
     ]

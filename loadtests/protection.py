@@ -1,0 +1,209 @@
+"""What overload, a slow worker and slow clients do to the others: a real gateway, models of known capacity.
+
+The models (`loadtests.queueing`) need a fixed time for each request and no CPU, so that capacity does not
+depend on the machine. Load is open-loop where the question is about latency. Prints a line for each promise,
+writes JSON with `--json FILE`; exit code 1 when one is broken. Called by `scripts/bench protection`.
+"""
+
+import asyncio
+import contextlib
+import json
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import uvloop
+
+from gateway.contract import keys
+from loadtests.client import Load, Seen, quantile
+from loadtests.drive import BODY
+from loadtests.installation import documents, gateway, lease, redis_with, renewed
+from loadtests.machine import describe
+from loadtests.promises import Kept
+from loadtests.started import cores, free_port, started, wait_for_port
+from loadtests.systems import scratch
+
+MODEL = "bench"
+PATH = f"/v2/models/{MODEL}/infer"
+RUN_MS = 2.0
+SETTLE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A gateway's port, and the ports of the workers of version 1."""
+
+    port: int
+    workers: list[int]
+
+
+@contextlib.asynccontextmanager
+async def served(workers: int, *, run_ms: float = RUN_MS) -> AsyncIterator[Served]:
+    """A gateway with one version of one model, all requests to it."""
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(scratch()))
+        ports = [free_port() for _ in range(workers)]
+        log = directory / "model.log"
+        command = [sys.executable, "-m", "loadtests.queueing", str(run_ms), *map(str, ports)]
+        model = stack.enter_context(started(command, core=cores()[0], log=log))
+        for port in ports:
+            wait_for_port(port, pid=model, log=log)
+        wanted = documents(MODEL, shadow=None)
+        route = {"model": MODEL, "split": [{"version": "1", "weight": 100}]}
+        wanted[keys.route_field(MODEL)] = route
+        redis = await asyncio.to_thread(
+            stack.enter_context, redis_with(wanted, directory / "redis", core=cores()[0])
+        )
+        stack.enter_context(renewed(redis.url, [lease(MODEL, "1", port) for port in ports]))
+        found = gateway(directory, redis_url=redis.url, core=cores()[1])
+        port, _ = await asyncio.to_thread(stack.enter_context, found)
+        yield Served(port, ports)
+
+
+async def load(port: int, seconds: float, **options: Any) -> Seen:
+    async with Load(port, PATH, [BODY.encode()], **options) as seen:
+        await asyncio.sleep(seconds)
+    return seen
+
+
+def rejected_ms(seen: Seen) -> list[float]:
+    return sorted(took * 1e3 for _, took, status in seen.replies if status == 503)
+
+
+def answered(seen: Seen) -> int:
+    return sum(status == 200 for _, _, status in seen.replies)
+
+
+async def overload_costs_no_goodput(seconds: float) -> Kept:
+    """Three times what two workers can do, for requests that arrive whether or not others are answered."""
+    async with served(2) as at:
+        await load(at.port, SETTLE_S, connections=64)
+        peak = answered(await load(at.port, seconds, connections=64)) / seconds
+        flood = await load(at.port, seconds, connections=2000, per_second=3 * peak)
+    goodput = answered(flood) / seconds
+    late = quantile(rejected_ms(flood), 0.99)
+    other = {status: number for status, number in flood.failures().items() if status != 503}
+    return Kept(
+        "at three times the capacity goodput stays above 90 % of the peak, rejections take at most 50 ms (p99)",
+        goodput >= 0.9 * peak and late <= 50 and not other,
+        {
+            "peak_per_s": round(peak),
+            "goodput_per_s": round(goodput),
+            "ratio": round(goodput / peak, 2),
+            "rejected": len(rejected_ms(flood)),
+            "rejected_p99_ms": round(late, 1),
+            "failed_otherwise": other,
+        },
+    )
+
+
+async def set_run_ms(port: int, run_ms: float) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    body = b"%g" % run_ms
+    writer.write(b"POST /run HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+    await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+
+
+async def a_slow_worker_slows_few(seconds: float) -> Kept:
+    """One of three workers becomes ten times slower under steady load."""
+    per_second = 0.4 * 3 / RUN_MS * 1000
+    options: dict[str, Any] = {"connections": 200, "per_second": per_second}
+    async with served(3) as at:
+        await load(at.port, SETTLE_S, **options)
+        healthy = quantile((await load(at.port, seconds, **options)).latencies_ms(), 0.99)
+        await set_run_ms(at.workers[0], 10 * RUN_MS)
+        await load(at.port, SETTLE_S, **options)
+        seen = await load(at.port, seconds, **options)
+    slow = quantile(seen.latencies_ms(), 0.99)
+    share = sum(took > 10 * RUN_MS / 1000 for _, took, _ in seen.replies) / len(seen.replies)
+    return Kept(
+        "one of three workers ten times slower: p99 of the version at most twice as before",
+        slow <= 2 * healthy and not seen.failures(),
+        {
+            "requests_per_s": round(per_second),
+            "p99_healthy_ms": round(healthy, 2),
+            "p99_ms": round(slow, 2),
+            "ratio": round(slow / healthy, 2),
+            "as_slow_as_the_slow_worker_percent": round(100 * share, 2),
+            "failed": dict(seen.failures()),
+        },
+    )
+
+
+SLOW = {
+    "silent": b"",
+    "half a head": f"POST {PATH} HTTP/1.1\r\nHost: x\r\n".encode(),
+    "half a body": f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n".encode(),
+}
+
+
+async def dawdle(port: int, kind: str) -> float:
+    """Seconds until the gateway ended a connection that sends a byte a second after its beginning."""
+    began = time.perf_counter()
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(SLOW[kind])
+
+    async def drip() -> None:
+        while kind != "silent":
+            await asyncio.sleep(1)
+            writer.write(b"x")
+
+    dripping = asyncio.create_task(drip())
+    with contextlib.suppress(ConnectionError):
+        await reader.read()
+    dripping.cancel()
+    writer.close()
+    return time.perf_counter() - began
+
+
+async def slow_clients_harm_nobody(seconds: float) -> Kept:
+    """A thousand connections that send nothing, half a head, or a body byte by byte."""
+    options: dict[str, Any] = {"connections": 100, "per_second": 1000}
+    async with served(4, run_ms=1.0) as at:
+        await load(at.port, SETTLE_S, **options)
+        before = quantile((await load(at.port, seconds, **options)).latencies_ms(), 0.99)
+        slow = [asyncio.create_task(dawdle(at.port, list(SLOW)[number % 3])) for number in range(1000)]
+        async with asyncio.timeout(60), Load(at.port, PATH, [BODY.encode()], **options) as seen:
+            closed_s = await asyncio.gather(*slow)
+    during = quantile(seen.latencies_ms(), 0.99)
+    return Kept(
+        "a thousand slow clients: p99 of the others at most 1.5 times as before, each closed at its deadline",
+        during <= 1.5 * before and not seen.failures() and max(closed_s) < 20,
+        {
+            "p99_before_ms": round(before, 2),
+            "p99_during_ms": round(during, 2),
+            "ratio": round(during / before, 2),
+            "closed_after_s": [round(min(closed_s), 1), round(max(closed_s), 1)],
+            "requests": len(seen.replies),
+            "failed": dict(seen.failures()),
+        },
+    )
+
+
+PROMISES = (overload_costs_no_goodput, a_slow_worker_slows_few, slow_clients_harm_nobody)
+
+
+@click.command(help=__doc__)
+@click.option("--quick", is_flag=True, help="3 s of load for each number instead of 10 s.")
+@click.option("--only", default="", help="Part of a promise's name.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path))
+def main(quick: bool, only: str, json_file: Path | None) -> None:
+    found = []
+    for promise in PROMISES:
+        if only in promise.__name__:
+            kept = uvloop.run(promise(3.0 if quick else 10.0))
+            click.echo(f"{'kept  ' if kept.is_kept else 'BROKEN'}  {kept.promise}: {kept.seen}")
+            found.append(kept)
+    if json_file is not None:
+        told = [{"promise": kept.promise, "kept": kept.is_kept, "seen": kept.seen} for kept in found]
+        json_file.write_text(json.dumps({"machine": describe(), "promises": told}, indent=1) + "\n")
+    sys.exit(0 if all(kept.is_kept for kept in found) else 1)
+
+
+if __name__ == "__main__":
+    main()
