@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Path
 
 from gateway.contract.errors import STATUS_OF, CallerError, TurnoutError
-from gateway.contract.version import Version
+from gateway.core.kept import Registered
 from gateway.dataplane.feedback import FeedbackIntake
 from gateway.dataplane.table import Table
 
@@ -34,7 +34,7 @@ class Surface:
 def build_app(surface: Surface) -> Starlette:
     table = surface.table
 
-    def versions_of(request: Request) -> tuple[str, dict[str, Version]]:
+    def versions_of(request: Request) -> tuple[str, dict[str, Registered]]:
         model = request.path_params["model"]
         known = table.snapshot.versions.get(model)
         if not known:
@@ -116,7 +116,7 @@ def build_app(surface: Surface) -> Starlette:
     )
 
 
-def _leading_version(table: Table, model: str, known: dict[str, Version]) -> str:
+def _leading_version(table: Table, model: str, known: dict[str, Registered]) -> str:
     """The version that gets most of the model's requests; without a route the last one by name."""
     compiled = table.snapshot.routes.get(model)
     if compiled is not None:

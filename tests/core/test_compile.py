@@ -75,5 +75,6 @@ def test_deleting_removes_route_and_version() -> None:
     )
     after = compile_changes(full, revision=2, changed={"route/a": None, "version/a/1": None})
     assert "a" not in after.routes
-    assert not after.versions["a"]
+    assert "a" not in after.versions
+    assert not list(after.versions)
     assert "1" in full.versions["a"]
