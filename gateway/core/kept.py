@@ -7,6 +7,7 @@ lines have the form of an envelope, so that what was kept (on disk, for instance
 Must not know: Redis, workers, HTTP. Used by `compile`.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -95,15 +96,14 @@ def _line(field: str, revision: int, document: bytes) -> bytes:
 
 
 class Model:
-    """The lines of one model; it is never changed, but for what it remembers of its own contents."""
+    """The lines of one model; it is never changed, but that it remembers its compiled route."""
 
-    __slots__ = ("_compiled", "_registered", "route", "versions")
+    __slots__ = ("_compiled", "route", "versions")
 
     def __init__(self, route: bytes | None = None, versions: dict[str, bytes] | None = None) -> None:
         self.route = route
         self.versions = versions or {}
         self._compiled: CompiledRoute | None = None
-        self._registered: dict[str, Registered] | None = None
 
     def with_route(self, line: bytes | None) -> "Model":
         return Model(line, self.versions)
@@ -125,11 +125,20 @@ class Model:
         return self._compiled
 
     @property
-    def registered(self) -> dict[str, Registered]:
-        """The versions by name."""
-        if self._registered is None:
-            self._registered = {
-                name: _registered.validate_json(bytes(_read_envelope(line).doc))
-                for name, line in self.versions.items()
-            }
-        return self._registered
+    def registered(self) -> Mapping[str, Registered]:
+        """The versions by name; each is read when it is taken, and not remembered."""
+        return _Read(self.versions)
+
+
+class _Read(Mapping[str, Registered]):
+    def __init__(self, lines: dict[str, bytes]) -> None:
+        self._lines = lines
+
+    def __getitem__(self, version: str) -> Registered:
+        return _registered.validate_json(bytes(_read_envelope(self._lines[version]).doc))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)

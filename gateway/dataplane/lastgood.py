@@ -5,9 +5,9 @@ finds one or the other, whole. Writing happens in a thread, in pieces small enou
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import msgspec
@@ -16,13 +16,13 @@ from pydantic import ValidationError
 from gateway.contract.pool import Lease
 from gateway.core.compile import Snapshot
 
+FORMAT = 1
 PIECE_DOCUMENTS = 200  # written at once: the interpreter is held for less than 1 ms
 
 
 class _Head(msgspec.Struct):
     format: int
     revision: int
-    documents: int
     leases: list[dict[str, object]]
 
 
@@ -39,22 +39,16 @@ class LastGood:
 
 def save(path: Path, snapshot: Snapshot, leases: Iterable[Lease]) -> None:
     """Raises OSError when the disk does not take it; the old file stays."""
-    count = sum(1 for _ in _lines(snapshot))
     told = [lease.model_dump(mode="json") for lease in leases]
     beside = path.with_suffix(f".{os.getpid()}.new")
     with beside.open("wb") as file:
-        file.write(msgspec.json.encode(_Head(1, snapshot.revision, count, told)) + b"\n")
-        lines = _lines(snapshot)
+        file.write(msgspec.json.encode(_Head(FORMAT, snapshot.revision, told)) + b"\n")
+        lines = chain.from_iterable(model.lines() for model in snapshot.models.values())
         while piece := list(islice(lines, PIECE_DOCUMENTS)):
             file.write(b"\n".join(piece) + b"\n")
             file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-
-
-def _lines(snapshot: Snapshot) -> Iterator[bytes]:
-    for model in snapshot.models.values():
-        yield from model.lines()
 
 
 def load(path: Path) -> LastGood | None:
@@ -67,6 +61,4 @@ def load(path: Path) -> LastGood | None:
         leases = tuple(Lease.model_validate(lease) for lease in head.leases)
     except (OSError, ValueError, ValidationError):
         return None
-    if head.format != 1 or len(documents) != head.documents:
-        return None
-    return LastGood(head.revision, documents, leases)
+    return LastGood(head.revision, documents, leases) if head.format == FORMAT else None

@@ -23,37 +23,28 @@ from gateway.dataplane.recorder import ModelRecorder, Recorder
 from gateway.dataplane.tally import Tallies, Tally
 from gateway.upstream.pool import Pool, PoolSet
 
-_ROLE_OF = {"tally": PRIMARY, "shadow_tally": SHADOW}
-
 
 class Target:
     """One version as an answerer of one model's requests at one revision.
 
-    `tally` and `shadow_tally` are made when the first request or copy counts something in them.
+    `pool`, `tally` and `shadow_tally` are looked up (or made) when a request or copy uses them first.
     """
 
     __slots__ = (
         "kind", "kind_head", "model", "output", "pool", "record_head", "reply_heads", "revision",
-        "shadow_tally", "tallies", "tally", "upstream_head", "version",
+        "shadow_tally", "table", "tally", "upstream_head", "version",
     )  # fmt: skip
+    pool: Pool
     tally: Tally
     shadow_tally: Tally
 
     def __init__(
-        self,
-        model: str,
-        version: str,
-        *,
-        revision: int,
-        pool: Pool,
-        tallies: Tallies,
-        output: tuple[str, Kind],
+        self, table: "Table", model: str, version: str, *, revision: int, output: tuple[str, Kind]
     ) -> None:
+        self.table = table
         self.model = model
         self.version = version
         self.revision = revision
-        self.pool = pool
-        self.tallies = tallies
         self.output, self.kind = output
         self.kind_head = f'"{self.kind}",'.encode()
         self.upstream_head = (
@@ -65,14 +56,20 @@ class Target:
 
     if not TYPE_CHECKING:  # which would take it for leave to read any attribute
 
-        def __getattr__(self, name: str) -> Tally:
+        def __getattr__(self, name: str) -> Pool | Tally:
             """Called where a slot is empty."""
-            role = _ROLE_OF.get(name)
-            if role is None:
-                raise AttributeError(f"a Target has no {name}")
-            tally = self.tallies.of(self.model, self.version, role)
-            setattr(self, name, tally)
-            return tally
+            table = self.table
+            match name:
+                case "pool":
+                    found = table.pools.get(self.model, self.version)
+                case "tally":
+                    found = table.tallies.of(self.model, self.version, PRIMARY)
+                case "shadow_tally":
+                    found = table.tallies.of(self.model, self.version, SHADOW)
+                case _:
+                    raise AttributeError(f"a Target has no {name}")
+            setattr(self, name, found)
+            return found
 
     def reply_head(self, reason: str) -> bytes:
         """Reply headers that say who answered and why."""
@@ -193,11 +190,10 @@ class Table:
         wanted = compiled.route.record.output
         targets = {
             version: Target(
+                self,
                 name,
                 version,
                 revision=compiled.revision,
-                pool=self.pools.get(name, version),
-                tallies=self.tallies,
                 output=output_named(registered[version].signature if version in registered else None, wanted),
             )
             for version in registered.keys() | compiled.route.versions()
