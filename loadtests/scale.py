@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import uvloop
 
@@ -84,10 +85,10 @@ class Served:
         return (time.perf_counter() - begun) * 1e6
 
 
-def decisions_and_commits(models: int, *, rounds: int, each: int = 20_000) -> dict[str, float]:
-    """Medians over rounds, one and many models in turn within each."""
+def decisions_and_commits(models: int, *, rounds: int, each: int = 20_000) -> list[dict[str, float]]:
+    """One and many models in turn, round by round."""
     one, many = Served(1), Served(models)
-    seen: dict[str, list[float]] = {}
+    found = []
     for _ in range(rounds):
         anywhere = [path_of(random.randrange(models)) for _ in range(each)]
         same = [path_of(0) for _ in range(each)]
@@ -102,9 +103,8 @@ def decisions_and_commits(models: int, *, rounds: int, each: int = 20_000) -> di
         taken["decision_ratio_one_of_many"] = taken["decision_us_one_of_many"] / one_us
         taken["decision_ratio_any_of_many"] = taken["decision_us_any_of_many"] / one_us
         taken["commit_ratio"] = taken["commit_us_many"] / taken["commit_us_one_model"]
-        for name, value in taken.items():
-            seen.setdefault(name, []).append(value)
-    return {name: statistics.median(values) for name, values in seen.items()}
+        found.append(taken)
+    return found
 
 
 # -- gateway processes ----------------------------------------------------------------------------------
@@ -237,10 +237,11 @@ async def storm(models: int, directory: Path, *, seconds: float, per_second: int
 # -- all of it ------------------------------------------------------------------------------------------
 
 
-def measure(models: int, *, is_quick: bool) -> dict[str, dict[str, float]]:
+def measure(models: int, *, is_quick: bool) -> dict[str, Any]:
+    """A summary, and the rounds of what was measured in this process."""
     with scratch() as directory:
         say(f"decisions and commits: 1 and {models:,} models")
-        inside = decisions_and_commits(models, rounds=3 if is_quick else 9)
+        rounds = decisions_and_commits(models, rounds=3 if is_quick else 9)
         say(f"gateway processes: 1 and {models:,} models")
         one = start_and_memory(1, Path(directory) / "one")
         many = start_and_memory(models, Path(directory) / "many")
@@ -248,7 +249,9 @@ def measure(models: int, *, is_quick: bool) -> dict[str, dict[str, float]]:
             many[f"{state}_a_model"] = (many[state] - one[state]) / (models - 1)
         say("a storm of commits")
         told = uvloop.run(storm(models, Path(directory) / "storm", seconds=2 if is_quick else 10))
-    return {"inside": inside, "process_one_model": one, "process_many_models": many, "storm": told}
+    medians = {name: statistics.median(taken[name] for taken in rounds) for name in rounds[0]}
+    summary = {"inside": medians, "process_one_model": one, "process_many_models": many, "storm": told}
+    return {"summary": summary, "rounds": rounds}
 
 
 def table_of(found: dict[str, dict[str, float]]) -> str:
@@ -286,11 +289,12 @@ def main() -> int:
     except StartFailed as error:
         say(str(error))
         return 1
-    print(table_of(found))
-    told = {"section": "scale", "machine": describe(), "models": options.models, "versions": len(VERSIONS)}
+    print(table_of(found["summary"]))
+    setting = {"models": options.models, "versions": len(VERSIONS), "load_average": os.getloadavg()}
+    told = {"section": "scale", "machine": describe(), "setting": setting}
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"scale-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.local.json"
-    path.write_text(json.dumps(told | {"load_average": os.getloadavg()} | found, indent=1) + "\n")
+    path.write_text(json.dumps(told | found, indent=1) + "\n")
     say(f"The numbers are in {path}")
     return 0
 

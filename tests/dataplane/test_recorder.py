@@ -75,3 +75,14 @@ async def test_the_last_flush_takes_every_model(turnout: Turnout, monkeypatch: p
     tallies = turnout.process.tallies.versions
     assert [tally.settled for tally in tallies.values()] == [1] * 5
     await turnout.start()
+
+
+async def test_a_prediction_is_written_without_waiting_for_its_models_turn(
+    turnout: Turnout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK", 0)
+    await turnout.route()
+    await turnout.worker()
+    await turnout.start()
+    assert (await turnout.infer())[0] == 200
+    await eventually(lambda: turnout.process.recorder.of("digits").written == 1)
