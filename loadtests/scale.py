@@ -43,9 +43,6 @@ from loadtests.systems import scratch
 HEADERS = {b"turnout-unit": b"unit-000001"}
 
 
-# -- in this process ------------------------------------------------------------------------------------
-
-
 class Served:
     """A table with so many models, each asked for once."""
 
@@ -105,9 +102,6 @@ def decisions_and_commits(models: int, *, rounds: int, each: int = 20_000) -> li
         taken["commit_ratio"] = taken["commit_us_many"] / taken["commit_us_one_model"]
         found.append(taken)
     return found
-
-
-# -- gateway processes ----------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -178,9 +172,6 @@ def start_and_memory(models: int, directory: Path) -> dict[str, float]:
     }
 
 
-# -- a storm of commits ---------------------------------------------------------------------------------
-
-
 async def storm(models: int, directory: Path, *, seconds: float, per_second: int = 1000) -> dict[str, float]:
     """Follow in this process while another commits; how far behind, how often, and how late the loop was."""
     server = EmbeddedServer.start(directory)
@@ -232,9 +223,6 @@ async def storm(models: int, directory: Path, *, seconds: float, per_second: int
         "loop_lag_ms_p99": statistics.quantiles(lags_ms, n=100)[98],
         "loop_lag_ms_worst": max(lags_ms),
     }
-
-
-# -- all of it ------------------------------------------------------------------------------------------
 
 
 def measure(models: int, *, is_quick: bool) -> dict[str, Any]:

@@ -17,8 +17,8 @@ Value = TypeVar("Value")
 class PersistentMap(Mapping[str, Value]):
     __slots__ = ("_shards",)
 
-    def __init__(self) -> None:
-        self._shards: list[dict[str, Value]] = [{}] * SHARDS
+    def __init__(self, shards: list[dict[str, Value]] | None = None) -> None:
+        self._shards = [{}] * SHARDS if shards is None else shards
 
     def __getitem__(self, key: str) -> Value:
         return self._shards[hash(key) % SHARDS][key]
@@ -33,8 +33,7 @@ class PersistentMap(Mapping[str, Value]):
         """The map with these entries in it, and without those that are None."""
         if not changes:
             return self
-        following: PersistentMap[Value] = PersistentMap()
-        shards = following._shards = self._shards.copy()
+        shards = self._shards.copy()
         for key, value in changes.items():
             at = hash(key) % SHARDS
             if shards[at] is self._shards[at]:
@@ -43,7 +42,7 @@ class PersistentMap(Mapping[str, Value]):
                 shards[at].pop(key, None)
             else:
                 shards[at][key] = value
-        return following
+        return PersistentMap(shards)
 
     def differing(self, other: "PersistentMap[Value]") -> Iterator[str]:
         """Keys whose values are not the same object in both."""
