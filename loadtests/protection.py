@@ -88,7 +88,7 @@ async def overload_costs_no_goodput(seconds: float) -> Kept:
     late = quantile(rejected_ms(flood), 0.99)
     other = {status: number for status, number in flood.failures().items() if status != 503}
     return Kept(
-        "at three times the capacity goodput stays above 90 % of the peak, rejections take at most 50 ms (p99)",
+        "at three times the capacity: goodput above 90 % of the peak, rejections take 50 ms at most (p99)",
         goodput >= 0.9 * peak and late <= 50 and not other,
         {
             "peak_per_s": round(peak),

@@ -1,21 +1,23 @@
 """From documents to what a gateway serves: a frozen snapshot and a list of problems.
 
-A route that is wrong keeps its last good form and never harms another. What is unchanged since the last
-snapshot is taken over as it is, so that a commit costs only what it touches.
+A document that is wrong keeps its last good form and never harms another. What is unchanged since the last
+snapshot is shared with it, so that a commit costs what it touches, however many models there are.
 
 Must not know: Redis, workers, HTTP.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from typing import TypeVar
 
 from pydantic import ValidationError
 
-from gateway.contract.envelope import Envelope
-from gateway.contract.route import Route, problems_of
-from gateway.contract.version import Version
-from gateway.core.decide import CompiledRoute, compile_route
+from gateway.contract.route import problems_of
+from gateway.core.decide import CompiledRoute
+from gateway.core.kept import Model, Registered, route_line, version_line
+from gateway.core.persistent import PersistentMap
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,61 +34,87 @@ class Snapshot:
     """Everything that decisions need, at one revision."""
 
     revision: int = 0
-    routes: Mapping[str, CompiledRoute] = field(default_factory=lambda: MappingProxyType({}))
-    versions: Mapping[str, Mapping[str, Version]] = field(default_factory=lambda: MappingProxyType({}))
-    problems: Mapping[str, Problem] = field(default_factory=lambda: MappingProxyType({}))
+    models: PersistentMap[Model] = field(default_factory=PersistentMap)
+    problems: PersistentMap[Problem] = field(default_factory=PersistentMap)
+
+    @property
+    def routes(self) -> Mapping[str, CompiledRoute]:
+        """By model; each is compiled when it is first asked for."""
+        return _Parts(self.models, lambda model: model.route is not None, lambda model: model.compiled)
+
+    @property
+    def versions(self) -> Mapping[str, Mapping[str, Registered]]:
+        """By model and version."""
+        return _Parts(self.models, lambda model: bool(model.versions), lambda model: model.registered)
 
 
 EMPTY = Snapshot()
 
 
+class _Parts(Mapping[str, Part]):
+    """One part of every model that has it."""
+
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        has_it: Callable[[Model], bool],
+        part: Callable[[Model], Part | None],
+    ) -> None:
+        self._models = models
+        self._has_it = has_it
+        self._part = part
+
+    def __getitem__(self, name: str) -> Part:
+        model = self._models[name]
+        part = self._part(model) if self._has_it(model) else None
+        if part is None:
+            raise KeyError(name)
+        return part
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, model in self._models.items() if self._has_it(model))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 def compile_changes(last: Snapshot, *, revision: int, changed: Mapping[str, bytes | None]) -> Snapshot:
     """The next snapshot; `changed` maps fields of documents to their envelopes (JSON), None = deleted."""
-    routes = dict(last.routes)
-    versions = (
-        {model: dict(known) for model, known in last.versions.items()} if _any_version(changed) else None
-    )
-    problems = dict(last.problems)
+    models: dict[str, Model] = {}
+    problems: dict[str, Problem | None] = {}
     for name, raw in changed.items():
         kind, _, rest = name.partition("/")
-        problems.pop(name, None)
+        if kind not in ("route", "version"):
+            continue
+        model = rest.partition("/")[0]
+        before = models.get(model) or last.models.get(model) or Model()
+        after = before
         try:
-            if kind == "version" and versions is not None:
-                _apply_version(versions, rest, raw)
-            elif kind == "route":
-                _apply_route(routes, rest, raw)
+            after = _applied(before, kind, rest, raw)
+            if name in last.problems:
+                problems[name] = None
         except ValidationError as error:
             problems[name] = Problem(name, revision, tuple(problems_of(error)))
         except ValueError as error:
             problems[name] = Problem(name, revision, (str(error),))
+        if after is not before:
+            models[model] = after
     return Snapshot(
         revision=revision,
-        routes=MappingProxyType(routes),
-        versions=last.versions if versions is None else MappingProxyType(versions),
-        problems=MappingProxyType(problems),
+        models=last.models.updated(
+            {name: model if model.lines() else None for name, model in models.items()}
+        ),
+        problems=last.problems.updated(problems),
     )
 
 
-def _any_version(changed: Mapping[str, bytes | None]) -> bool:
-    return any(name.startswith("version/") for name in changed)
-
-
-def _apply_version(versions: dict[str, dict[str, Version]], name: str, raw: bytes | None) -> None:
-    model, _, version = name.partition("/")
-    known = versions.setdefault(model, {})
-    document = None if raw is None else Envelope.model_validate_json(raw).doc
-    if document is None:
-        known.pop(version, None)
-    else:
-        known[version] = Version.model_validate(document)
-
-
-def _apply_route(routes: dict[str, CompiledRoute], model: str, raw: bytes | None) -> None:
-    envelope = None if raw is None else Envelope.model_validate_json(raw)
-    if envelope is None or envelope.doc is None:
-        routes.pop(model, None)
-        return
-    route = Route.model_validate(envelope.doc)
-    if route.model != model:
-        raise ValueError(f"model: the document is about {route.model}, but lies at {model}")
-    routes[model] = compile_route(route, revision=envelope.revision)
+def _applied(before: Model, kind: str, rest: str, raw: bytes | None) -> Model:
+    """The model with this document, or the very same one when the document is not news."""
+    if kind == "route":
+        kept = before.route
+        line = None if raw is None else route_line(rest, raw, last=kept)
+        return before if line is kept else before.with_route(line)
+    model, _, version = rest.partition("/")
+    kept = before.versions.get(version)
+    line = None if raw is None else version_line(model, version, raw, last=kept)
+    return before if line is kept else before.with_version(version, line)

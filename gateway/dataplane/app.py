@@ -4,7 +4,7 @@ An ordinary Starlette application behind the same port. Addresses and bodies fol
 Protocol (kserve/open-inference-protocol, inference_rest.md).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Path
 
 from gateway.contract.errors import STATUS_OF, CallerError, TurnoutError
-from gateway.contract.version import Version
+from gateway.core.kept import Registered
 from gateway.dataplane.feedback import FeedbackIntake
 from gateway.dataplane.table import Table
 
@@ -34,7 +34,7 @@ class Surface:
 def build_app(surface: Surface) -> Starlette:
     table = surface.table
 
-    def versions_of(request: Request) -> tuple[str, dict[str, Version]]:
+    def versions_of(request: Request) -> tuple[str, Mapping[str, Registered]]:
         model = request.path_params["model"]
         known = table.snapshot.versions.get(model)
         if not known:
@@ -44,7 +44,7 @@ def build_app(surface: Surface) -> Starlette:
             raise CallerError(
                 "unknown_version", f"{model} has no version {version}; it has: {', '.join(sorted(known))}."
             )
-        return model, dict(known)
+        return model, known
 
     async def server_metadata(request: Request) -> Response:
         return JSONResponse({"name": "turnout", "version": surface.turnout_version, "extensions": EXTENSIONS})
@@ -116,7 +116,7 @@ def build_app(surface: Surface) -> Starlette:
     )
 
 
-def _leading_version(table: Table, model: str, known: dict[str, Version]) -> str:
+def _leading_version(table: Table, model: str, known: Mapping[str, Registered]) -> str:
     """The version that gets most of the model's requests; without a route the last one by name."""
     compiled = table.snapshot.routes.get(model)
     if compiled is not None:

@@ -10,20 +10,23 @@ import asyncio
 import contextlib
 import logging
 import time
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.contract.errors import UpstreamError
 from gateway.contract.pool import LEASE_S, Lease, Presence
-from gateway.core.compile import compile_changes
+from gateway.core.compile import EMPTY, Snapshot, compile_changes
 from gateway.dataplane import lastgood
 from gateway.dataplane.table import Table
-from gateway.store.documents import Documents
+from gateway.store.documents import Documents, Page
 from gateway.store.fleet import FleetStore
 
 POLL_S = 1.0
-REREAD_S = 5.0  # how often every document is read again, to notice one that was edited behind the commit
-REREAD_DOCUMENTS = 2_000  # reading more would cost milliseconds each time
+ROUND_S = 0.02  # of hints that come faster than this, many are followed at once
+REREAD_S = 5.0  # how often a page of documents is read again, to notice one that was edited behind the commit
+PART_DOCUMENTS = 500  # compiled at once: a few ms of the event loop
+SAVE_REST = 20  # times as long as a save took passes before the next
 log = logging.getLogger("turnout.gateway")
 
 
@@ -51,13 +54,15 @@ class Follower:
         self.identity = identity
         self.path = path
         self.woken = asyncio.Event()
-        self.raw: dict[str, bytes] = {}  # as the documents lie in Redis
-        self.good: dict[str, bytes] = {}  # the last of each that compiled
+        self.rounds = 0
         self.leases: tuple[Lease, ...] = ()
         self.has_table = False
         self.is_table_lost = False
         self.confirmed_at = time.monotonic()  # when Redis last confirmed that we are at the newest revision
-        self.reread_at = 0.0
+        self.reread_at = time.monotonic()
+        self.reread_from = 0  # revision
+        self.unsaved = asyncio.Event()
+        self.disk = ThreadPoolExecutor(1, thread_name_prefix="last-good")  # one: saves stay in order
         self.reachable_since: float | None = None
 
     @property
@@ -75,7 +80,8 @@ class Follower:
         last = lastgood.load(self.path)
         if last is None:
             return False
-        self._apply(last.revision, dict(last.documents))
+        self._serve(compile_changes(EMPTY, revision=last.revision, changed=last.documents))
+        self.unsaved.clear()
         self.leases = last.leases
         self.table.pools.update(last.leases)
         self.has_table = True
@@ -85,12 +91,14 @@ class Follower:
         """Follow until cancelled."""
         while True:
             self.woken.clear()
+            started = time.monotonic()
             try:
                 await self.follow()
             except UpstreamError as error:
                 if self.reachable_since is not None:
                     log.warning("Redis is away, serving revision %d: %s", self.table.snapshot.revision, error)
                 self.reachable_since = None
+            await asyncio.sleep(started + ROUND_S - time.monotonic())
             # Not `asyncio.wait_for`: before Python 3.12 it can swallow a cancellation (cpython#86296).
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
@@ -98,10 +106,12 @@ class Follower:
 
     async def follow(self) -> None:
         """One round: documents, workers, presence."""
+        self.rounds += 1
         now = time.monotonic()
         is_first = self.reachable_since is None
-        is_due = now - self.reread_at > REREAD_S and len(self.raw) < REREAD_DOCUMENTS
-        await self._follow_documents(everything=is_first or is_due)
+        await self._follow_documents(everything=is_first)
+        if now - self.reread_at > REREAD_S and not self.is_table_lost:
+            await self._reread()
         await self._announce()
         await self._follow_workers(is_first=is_first)
         self.confirmed_at = time.monotonic()
@@ -110,46 +120,43 @@ class Follower:
             self.reachable_since = now
 
     async def _follow_documents(self, *, everything: bool) -> None:
-        seen = self.table.snapshot.revision
-        followed = await self.documents.follow(0 if everything else seen)
-        if followed.revision < seen:
-            if not self.is_table_lost:
-                log.error(
-                    "Redis is at revision %d, lower than %d: its data was lost. The last good routes stay.",
-                    followed.revision,
-                    seen,
-                )
-            self.is_table_lost = True
-            return
-        self.is_table_lost = False
-        if everything:
-            self.reread_at = time.monotonic()
-        changed = {
-            field: raw
-            for field, raw in followed.changed.items()
-            if field.startswith(("route/", "version/")) and raw != self.raw.get(field)
-        }
-        if changed or followed.revision > seen or not self.has_table:
-            self._apply(followed.revision, changed)
-            self.has_table = True
-            if changed:
-                self._save()
+        """Compile page by page what changed, and serve all of it at once."""
+        draft = self.table.snapshot
+        seen = draft.revision
+        page = await self.documents.page(0 if everything else seen)
+        while page.revision >= seen:
+            draft = await _compiled(draft, page)
+            if page.is_last:
+                self.is_table_lost = False
+                self._serve(draft)
+                self.has_table = True
+                return
+            page = await self.documents.page(page.upto)
+        if not self.is_table_lost:
+            log.error(
+                "Redis is at revision %d, lower than %d: its data was lost. The last good routes stay.",
+                page.revision,
+                seen,
+            )
+        self.is_table_lost = True
 
-    def _apply(self, revision: int, changed: dict[str, bytes | None] | dict[str, bytes]) -> None:
+    async def _reread(self) -> None:
+        """Read the next page of all documents again; a page from amid a commit waits for the next round."""
+        page = await self.documents.page(self.reread_from)
+        if page.revision == self.table.snapshot.revision:
+            self._serve(await _compiled(self.table.snapshot, page))
+            self.reread_from = 0 if page.is_last else page.upto
+            self.reread_at = time.monotonic()
+
+    def _serve(self, snapshot: Snapshot) -> None:
         last = self.table.snapshot
-        snapshot = compile_changes(last, revision=revision, changed=changed)
-        for field, raw in changed.items():
-            if raw is None:
-                self.raw.pop(field, None)
-                self.good.pop(field, None)
-            else:
-                self.raw[field] = raw
-                if field not in snapshot.problems:
-                    self.good[field] = raw
-        for field, problem in snapshot.problems.items():
-            if problem is not last.problems.get(field):
+        for field in snapshot.problems.differing(last.problems):
+            problem, known = snapshot.problems.get(field), last.problems.get(field)
+            if problem is not None and (known is None or known.problems != problem.problems):
                 log.error("%s is not served as it lies in Redis: %s", field, "; ".join(problem.problems))
         self.table.switch(snapshot)
+        if snapshot.models is not last.models:
+            self.unsaved.set()
 
     async def _follow_workers(self, *, is_first: bool) -> None:
         """Leases that ended while Redis was away get the time to be renewed."""
@@ -162,7 +169,7 @@ class Follower:
         self.leases = tuple(leases.values())
         self.table.pools.update(self.leases)
         if is_new and self.has_table:
-            self._save()
+            self.unsaved.set()
 
     async def _announce(self) -> None:
         identity = self.identity
@@ -177,9 +184,34 @@ class Follower:
             )
         )
 
+    async def keep_saving(self) -> None:
+        """Save what changed, until cancelled; a large table less often than a small one."""
+        while True:
+            await self.unsaved.wait()
+            self.unsaved.clear()
+            started = time.monotonic()
+            await asyncio.get_running_loop().run_in_executor(self.disk, self._save)
+            await asyncio.sleep(SAVE_REST * (time.monotonic() - started))
+
+    async def save_last(self) -> None:
+        """Save what is not saved yet, as the process ends."""
+        if self.unsaved.is_set():
+            await asyncio.get_running_loop().run_in_executor(self.disk, self._save)
+        self.disk.shutdown()
+
     def _save(self) -> None:
-        last = lastgood.LastGood(self.table.snapshot.revision, self.good, self.leases)
         try:
-            lastgood.save(self.path, last)
+            lastgood.save(self.path, self.table.snapshot, self.leases)
         except OSError as error:
             log.warning("the last good snapshot could not be written to %s: %s", self.path, error)
+
+
+async def _compiled(last: Snapshot, page: Page) -> Snapshot:
+    """The snapshot with this page in it, made in parts between which the event loop does other work."""
+    fields = list(page.changed)
+    snapshot = replace(last, revision=page.revision)
+    for first in range(0, len(fields), PART_DOCUMENTS):
+        part = {field: page.changed[field] for field in fields[first : first + PART_DOCUMENTS]}
+        snapshot = compile_changes(snapshot, revision=page.revision, changed=part)
+        await asyncio.sleep(0)
+    return snapshot

@@ -1,17 +1,33 @@
 """The last good documents and leases on disk, for a gateway that starts while Redis is away.
 
-A file is written beside the old one and renamed over it, so that a reader finds one or the other, whole.
+A head, then a document a line. A file is written beside the old one and renamed over it, so that a reader
+finds one or the other, whole. Writing happens in a thread, in pieces small enough to let the event loop in.
 """
 
-import base64
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
-import orjson
+import msgspec
 from pydantic import ValidationError
 
 from gateway.contract.pool import Lease
+from gateway.core.compile import Snapshot
+
+FORMAT = 1
+PIECE_DOCUMENTS = 200  # written at once: the interpreter is held for less than 1 ms
+
+
+class _Head(msgspec.Struct):
+    format: int
+    revision: int
+    leases: list[dict[str, object]]
+
+
+class _Line(msgspec.Struct):
+    field: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +37,16 @@ class LastGood:
     leases: tuple[Lease, ...]
 
 
-def save(path: Path, last: LastGood) -> None:
+def save(path: Path, snapshot: Snapshot, leases: Iterable[Lease]) -> None:
     """Raises OSError when the disk does not take it; the old file stays."""
-    data = orjson.dumps(
-        {
-            "revision": last.revision,
-            "documents": {field: base64.b64encode(raw).decode() for field, raw in last.documents.items()},
-            "leases": [lease.model_dump(mode="json") for lease in last.leases],
-        }
-    )
+    told = [lease.model_dump(mode="json") for lease in leases]
     beside = path.with_suffix(f".{os.getpid()}.new")
     with beside.open("wb") as file:
-        file.write(data)
-        file.flush()
+        file.write(msgspec.json.encode(_Head(FORMAT, snapshot.revision, told)) + b"\n")
+        lines = chain.from_iterable(model.lines() for model in snapshot.models.values())
+        while piece := list(islice(lines, PIECE_DOCUMENTS)):
+            file.write(b"\n".join(piece) + b"\n")
+            file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
 
@@ -41,11 +54,11 @@ def save(path: Path, last: LastGood) -> None:
 def load(path: Path) -> LastGood | None:
     """None when there is no file, or nothing readable in it."""
     try:
-        read = orjson.loads(path.read_bytes())
-        return LastGood(
-            revision=int(read["revision"]),
-            documents={field: base64.b64decode(raw) for field, raw in read["documents"].items()},
-            leases=tuple(Lease.model_validate(lease) for lease in read["leases"]),
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError):
+        first, *lines = path.read_bytes().splitlines()
+        head = msgspec.json.decode(first, type=_Head)
+        read_line = msgspec.json.Decoder(_Line).decode
+        documents = {read_line(line).field: line for line in lines}
+        leases = tuple(Lease.model_validate(lease) for lease in head.leases)
+    except (OSError, ValueError, ValidationError):
         return None
+    return LastGood(head.revision, documents, leases) if head.format == FORMAT else None

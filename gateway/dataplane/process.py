@@ -103,6 +103,7 @@ class GatewayProcess:
         await self.server.start(sock)
         self._run("follow", self.follower.run)
         self._run("watch", self.watch.run)
+        self._run("save", self.follower.keep_saving)
         self._run("deadlines", self._keep_deadlines)
         self._run("flush", self._keep_flushing)
         self._run("unused", self._keep_closing_unused)
@@ -120,6 +121,7 @@ class GatewayProcess:
         await self.server.drain(grace_s=settings.drain_grace_s, deadline_s=settings.drain_deadline_s)
         await end_tasks(self.tasks)
         await self._last_flush()
+        await self.follower.save_last()
         with contextlib.suppress(UpstreamError):
             await self.fleet.forget_gateway(self.gateway_id)
         await self.pools.close()
@@ -129,7 +131,7 @@ class GatewayProcess:
         until = time.monotonic() + LAST_FLUSH_S
         while True:
             try:
-                await self.recorder.flush(self.predictions)
+                await self.recorder.flush(self.predictions, everything=True)
                 return
             except UpstreamError:
                 if time.monotonic() > until:

@@ -16,7 +16,7 @@ class GatewayProtocol(HttpProtocol):
     exchange: Exchange | None = None
 
     def serve(self, url: bytes, headers: dict[bytes, bytes], body: bytes) -> bool:
-        found = self.table.by_path.get(url)
+        found = self.table.by_path.get(url) or self.table.find(url)
         if found is None:
             return False
         entry, pinned = found

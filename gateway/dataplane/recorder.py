@@ -9,59 +9,85 @@ Must not know: HTTP, routes. Called by `exchange` and `shadower`; `flush` is cal
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gateway.contract import evidence as ev
+from gateway.contract.latency import BUCKETS
 from gateway.contract.record import BUCKET_SECONDS, BUCKET_SIZE, Kind, place_of
 from gateway.dataplane.tally import AgreementTally, Tallies, Tally
 from gateway.store.predictions import Batch, Predictions
 
 NOTHING = (Kind.NONE.encode(), b"null")  # kind and value where no output was recorded
 MAX_BATCH = 5_000  # records in one script: about 10 ms of Redis' time
+FIRST_IDS = 8  # made at once when a bucket is new
+LOOK = 500  # models looked at in a flush for counts without records: about 0.1 ms
+_HISTOGRAM = tuple(f"h{index}" for index in range(BUCKETS))
 
 
 class Bucket:
-    """Ids and fields for up to `size` predictions that will lie in one Redis hash."""
+    """Up to `size` predictions that will lie in one Redis hash; their ids are made some at once.
 
-    __slots__ = ("closes_at", "fields", "ids", "left", "name")
+    Few at first, so that a model that is seldom asked holds little; then as many as there have been.
+    """
+
+    __slots__ = ("closes_at", "fields", "ids", "left", "name", "size")
 
     def __init__(self, now_s: float, size: int) -> None:
-        head = f"{int(now_s * 1000) & (2**48 - 1):012x}7{os.urandom(2).hex()[:3]}"
-        self.name = head
-        tails = os.urandom(8 * size).hex()
-        prefix = f"{head[:8]}-{head[8:12]}-{head[12:]}-8"
+        self.name = f"{int(now_s * 1000) & (2**48 - 1):012x}7{os.urandom(2).hex()[:3]}"
+        self.ids: list[bytes] = []
+        self.fields: list[bytes] = []
+        self.size = size
+        self.left = size  # ids not yet made
+        self.closes_at = now_s + BUCKET_SECONDS
+
+    def make_ids(self) -> bool:
+        """Make the next ids with their fields; False when the bucket is full."""
+        name, count = self.name, min(self.left, max(FIRST_IDS, self.size - self.left))
+        self.left -= count
+        tails = os.urandom(8 * count).hex()
+        prefix = f"{name[:8]}-{name[8:12]}-{name[12:]}-8"
         self.ids = [
             f"{prefix}{tails[at + 1 : at + 4]}-{tails[at + 4 : at + 16]}".encode()
-            for at in range(0, 16 * size, 16)
+            for at in range(0, 16 * count, 16)
         ]
-        self.fields = [bytes.fromhex("8" + tails[at + 1 : at + 16]) for at in range(0, 16 * size, 16)]
-        self.left = size
-        self.closes_at = now_s + BUCKET_SECONDS
+        self.fields = [bytes.fromhex("8" + tails[at + 1 : at + 16]) for at in range(0, 16 * count, 16)]
+        return count > 0
+
+
+_NO_BUCKET = Bucket(-BUCKET_SECONDS, 0)
 
 
 class ModelRecorder:
-    """The records of one model that this process has not written yet."""
+    """The records of one model that this process has not written yet.
 
-    def __init__(self, model: str, bound: int) -> None:
+    `marked` is shared by all models of a process: those that have records waiting, or a batch unsent.
+    """
+
+    __slots__ = (
+        "bound", "bucket", "bucket_size", "dropped", "marked", "model", "number", "ttl_s", "unsent",
+        "waiting", "written",
+    )  # fmt: skip
+
+    def __init__(self, model: str, bound: int, marked: "dict[ModelRecorder, None]") -> None:
         self.model = model
         self.bound = bound
+        self.marked = marked
         self.bucket_size = BUCKET_SIZE
-        self.bucket = Bucket(0.0, 0)
+        self.bucket = _NO_BUCKET
         self.ttl_s = 604_800
         self.waiting: list[tuple[str, bytes, bytes]] = []  # bucket, field, record
         self.dropped = 0
         self.written = 0
         self.unsent: Batch | None = None
         self.number = 0
-        self.seen: dict[str, int | float] = {}  # tallies as they were at the last flush
 
     def new_place(self, now_s: float) -> tuple[bytes, str, bytes]:
         """A prediction id with its bucket and field."""
         bucket = self.bucket
-        if bucket.left == 0 or now_s > bucket.closes_at:
+        if now_s > bucket.closes_at or not (bucket.ids or bucket.make_ids()):
             bucket = self.bucket = Bucket(now_s, self.bucket_size)
-        bucket.left = left = bucket.left - 1
-        return bucket.ids[left], bucket.name, bucket.fields[left]
+            bucket.make_ids()
+        return bucket.ids.pop(), bucket.name, bucket.fields.pop()
 
     def own_place(self, prediction_id: bytes) -> tuple[bytes, str, bytes]:
         """The place of a caller's own id."""
@@ -70,6 +96,8 @@ class ModelRecorder:
 
     def add(self, bucket: str, field: bytes, record: bytes) -> None:
         """`record`: as `contract.record` describes it."""
+        if not self.waiting:
+            self.marked[self] = None
         if len(self.waiting) >= self.bound:
             self.dropped += 1
         else:
@@ -79,7 +107,7 @@ class ModelRecorder:
         """The batch to write: the unsent one if there is one, else what has gathered; None = nothing new."""
         if self.unsent is not None:
             return self.unsent
-        increments = dict(self._increments(tallies))
+        increments = dict(_increments(self.model, tallies))
         if not self.waiting and not increments:
             return None
         taken = self.waiting[:MAX_BATCH]
@@ -100,22 +128,34 @@ class ModelRecorder:
         self.written += sum(len(entries) for _, _, entries in self.unsent.records)
         self.unsent = None
 
-    def _increments(self, tallies: Tallies) -> Iterator[tuple[str, int | float]]:
-        """What has grown since the last call, as fields of a minute's evidence."""
-        for (model, version, role), tally in list(tallies.versions.items()):
-            if model == self.model:
-                for statistic, total in _version_sums(tally):
-                    yield from self._grown(ev.role_field(role, version, statistic), total)
-        for (model, primary, shadow), agreed in list(tallies.agreements.items()):
-            if model == self.model:
-                for statistic, total in _agreement_sums(agreed):
-                    yield from self._grown(ev.pair_field(ev.AGREEMENT, primary, shadow, statistic), total)
 
-    def _grown(self, field: str, total: int | float) -> Iterator[tuple[str, int | float]]:
-        before = self.seen.get(field, 0)
+def is_settled(tally: Tally) -> bool:
+    """Was everything in it taken down, and nothing asked since?"""
+    return tally.asked == tally.settled
+
+
+def _increments(model: str, tallies: Tallies) -> Iterator[tuple[str, int | float]]:
+    """What has grown since the last call, as fields of a minute's evidence."""
+    for version, role, tally in tallies.versions_of.get(model, ()):
+        if is_settled(tally):
+            continue
+        for statistic, number in _grown(tally.written, _version_sums(tally)):
+            yield ev.role_field(role, version, statistic), number
+        is_complete = tally.asked == tally.answered + sum(tally.errors.values())
+        tally.settled = tally.asked if is_complete else -1
+    for primary, shadow, agreed in tallies.agreements_of.get(model, ()):
+        for statistic, number in _grown(agreed.written, _agreement_sums(agreed)):
+            yield ev.pair_field(ev.AGREEMENT, primary, shadow, statistic), number
+
+
+def _grown(
+    written: dict[str, int | float], sums: Iterable[tuple[str, int | float]]
+) -> Iterator[tuple[str, int | float]]:
+    for statistic, total in sums:
+        before = written.get(statistic, 0)
         if total != before:
-            self.seen[field] = total
-            yield field, total - before
+            written[statistic] = total
+            yield statistic, total - before
 
 
 def _version_sums(tally: Tally) -> Iterator[tuple[str, int | float]]:
@@ -125,9 +165,9 @@ def _version_sums(tally: Tally) -> Iterator[tuple[str, int | float]]:
     yield "recorded", tally.recorded
     for code, number in tally.errors.items():
         yield f"e:{code}", number
-    for index, number in enumerate(tally.latency):
+    for statistic, number in zip(_HISTOGRAM, tally.latency, strict=True):
         if number:
-            yield f"h{index}", number
+            yield statistic, number
 
 
 def _agreement_sums(tally: AgreementTally) -> Iterator[tuple[str, int | float]]:
@@ -138,28 +178,45 @@ def _agreement_sums(tally: AgreementTally) -> Iterator[tuple[str, int | float]]:
 
 
 class Recorder:
-    """All models of a process."""
+    """All models of a process.
+
+    A flush costs what the models cost that were asked since the last one: those with records are marked, and
+    counts without records (errors; models that record nothing) are looked for in `LOOK` models a flush.
+    """
 
     def __init__(self, recorder_id: str, tallies: Tallies, *, bound: int) -> None:
         self.recorder_id = recorder_id
         self.tallies = tallies
         self.bound = bound
         self.models: dict[str, ModelRecorder] = {}
+        self.marked: dict[ModelRecorder, None] = {}
+        self.in_turn: list[ModelRecorder] = []  # all of them
+        self.looked = 0  # how far in them the look-out has come
 
     def of(self, model: str) -> ModelRecorder:
         recorder = self.models.get(model)
         if recorder is None:
-            recorder = self.models[model] = ModelRecorder(model, self.bound)
+            recorder = self.models[model] = ModelRecorder(model, self.bound, self.marked)
+            self.in_turn.append(recorder)
         return recorder
 
     @property
     def buffered(self) -> int:
-        return sum(len(recorder.waiting) for recorder in self.models.values())
+        return sum(len(recorder.waiting) for recorder in self.marked)
 
-    async def flush(self, predictions: Predictions) -> None:
+    async def flush(self, predictions: Predictions, *, everything: bool = False) -> None:
         """Write what has gathered; raises UpstreamError, and loses nothing, when Redis does not take it."""
         minute = int(time.time() // 60)
-        for recorder in list(self.models.values()):
-            while (batch := recorder.next_batch(self.tallies, minute)) is not None:
-                await predictions.write(recorder.model, self.recorder_id, batch)
-                recorder.sent()
+        for model in self.in_turn if everything else self._next_in_turn():
+            if any(not is_settled(tally) for _, _, tally in self.tallies.versions_of.get(model.model, ())):
+                self.marked[model] = None
+        for model in list(self.marked):
+            while (batch := model.next_batch(self.tallies, minute)) is not None:
+                await predictions.write(model.model, self.recorder_id, batch)
+                model.sent()
+            del self.marked[model]
+
+    def _next_in_turn(self) -> list[ModelRecorder]:
+        first = self.looked if self.looked < len(self.in_turn) else 0
+        self.looked = first + LOOK
+        return self.in_turn[first : self.looked]

@@ -1,50 +1,58 @@
 """What a gateway process serves: the snapshot bound to pools, counters and ready-made header bytes.
 
-The look-up of a request is one dictionary access by its path. `switch` replaces everything that a snapshot
-changed in one go between two events of the loop, so that no request sees half of a commit; a request keeps
-the entry that it found to its end.
+The look-up of a request is one dictionary access by its path; a model is bound at the first request for it.
+`switch` drops everything that a snapshot changed in one go between two events of the loop, so that no request
+sees half of a commit; a request keeps the entry that it found to its end.
 
 Must not know: Redis, sockets. Read by `exchange`, fed by `follower`.
 """
 
-from collections.abc import Iterable
+import re
+from typing import TYPE_CHECKING
 
 from gateway.contract import headers as h
 from gateway.contract.evidence import PRIMARY, SHADOW
 from gateway.contract.record import Kind, bucket_size, reason_codes
-from gateway.contract.route import Route, Weight
+from gateway.contract.route import Concurrency, Route, Weight
 from gateway.core.compile import EMPTY, Snapshot
 from gateway.core.decide import CompiledRoute, CompiledShadow, compile_route
+from gateway.core.kept import Model
 from gateway.core.retry import RetryBudget
 from gateway.dataplane.outputs import output_named
 from gateway.dataplane.recorder import ModelRecorder, Recorder
-from gateway.dataplane.tally import Tallies
+from gateway.dataplane.tally import Tallies, Tally
 from gateway.upstream.pool import Pool, PoolSet
 
 
 class Target:
-    """One version as an answerer of one model's requests at one revision."""
+    """One version as an answerer of one model's requests at one revision.
+
+    `pool`, `tally` and `shadow_tally` are looked up (or made) when a request or copy uses them first.
+    """
 
     __slots__ = (
-        "kind", "kind_code", "output", "pool", "record_head", "reply_heads", "revision", "shadow_tally",
-        "tally", "upstream_head", "version",
+        "concurrency", "kind", "kind_code", "model", "output", "pool", "record_head", "reply_heads",
+        "revision", "shadow_tally", "table", "tally", "upstream_head", "version",
     )  # fmt: skip
+    pool: Pool
+    tally: Tally
+    shadow_tally: Tally
 
     def __init__(
         self,
+        table: "Table",
         model: str,
         version: str,
         *,
         revision: int,
-        pool: Pool,
-        tallies: Tallies,
         output: tuple[str, Kind],
+        concurrency: Concurrency,
     ) -> None:
+        self.table = table
+        self.concurrency = concurrency
+        self.model = model
         self.version = version
         self.revision = revision
-        self.pool = pool
-        self.tally = tallies.of(model, version, PRIMARY)
-        self.shadow_tally = tallies.of(model, version, SHADOW)
         self.output, self.kind = output
         self.kind_code = self.kind.encode()
         self.upstream_head = (
@@ -53,6 +61,24 @@ class Target:
         ).encode()
         self.record_head = f'["{version}",{revision},'.encode()
         self.reply_heads: dict[str, bytes] = {}
+
+    if not TYPE_CHECKING:  # which would take it for leave to read any attribute
+
+        def __getattr__(self, name: str) -> Pool | Tally:
+            """Called where a slot is empty."""
+            table = self.table
+            match name:
+                case "pool":
+                    found = table.pools.get(self.model, self.version)
+                    found.limit(self.concurrency.per_worker, is_adaptive=self.concurrency.adaptive)
+                case "tally":
+                    found = table.tallies.of(self.model, self.version, PRIMARY)
+                case "shadow_tally":
+                    found = table.tallies.of(self.model, self.version, SHADOW)
+                case _:
+                    raise AttributeError(f"a Target has no {name}")
+            setattr(self, name, found)
+            return found
 
     def reply_head(self, reason: str) -> bytes:
         """Reply headers that say who answered and why."""
@@ -69,8 +95,8 @@ class Entry:
     """One model's route, ready to serve."""
 
     __slots__ = (
-        "attempts", "budget", "compiled", "earn", "fallback", "hedge_s", "is_routed", "model", "reason_codes",
-        "record_share", "recorder", "shadows", "targets", "timeout_s", "tolerance",
+        "attempts", "budget", "compiled", "earn", "fallback", "hedge_s", "is_routed", "model", "paths",
+        "reason_codes", "record_share", "recorder", "shadows", "source", "targets", "timeout_s", "tolerance",
     )  # fmt: skip
 
     def __init__(
@@ -78,6 +104,7 @@ class Entry:
         compiled: CompiledRoute,
         *,
         is_routed: bool,
+        source: Model,
         targets: dict[str, Target],
         budget: RetryBudget,
         recorder: ModelRecorder,
@@ -86,11 +113,11 @@ class Entry:
         self.model = route.model
         self.compiled = compiled
         self.is_routed = is_routed
+        self.source = source  # what it was bound from
+        self.paths: list[bytes] = []  # under which `Table.by_path` holds it
         self.targets = targets
         self.fallback = targets.get(route.fallback) if route.fallback else None
         self.hedge_s = None if route.hedge is None else route.hedge.after_ms / 1000
-        for target in targets.values():
-            target.pool.limit(route.concurrency.per_worker, is_adaptive=route.concurrency.adaptive)
         self.shadows: tuple[tuple[CompiledShadow, Target], ...] = tuple(
             (shadow, targets[shadow.version]) for shadow in compiled.shadows
         )
@@ -107,10 +134,15 @@ class Entry:
 
 
 Found = tuple[Entry, str | None]  # the entry and the version that the path pins
+_PATH = re.compile(rb"/v2/models/([^/?#]+)(?:/versions/([^/?#]+))?/infer")
 
 
 class Table:
-    """`by_path` maps request paths, as they stand in a request line, to what serves them."""
+    """`by_path` maps request paths, as they stand in a request line, to what serves them.
+
+    A path gets into it with the first request for it, and out of it when a document of its model changes. So
+    a model that nobody asks for costs nothing here, and a commit as much as the models that it touches.
+    """
 
     def __init__(self, pools: PoolSet, recorder: Recorder, tallies: Tallies) -> None:
         self.pools = pools
@@ -118,69 +150,72 @@ class Table:
         self.tallies = tallies
         self.snapshot = EMPTY
         self.by_path: dict[bytes, Found] = {}
-        self.entries: dict[str, Entry] = {}
-        self.paths: dict[str, list[bytes]] = {}
+        self.entries: dict[str, Entry] = {}  # of models that were asked for, as they were bound last
 
     def switch(self, snapshot: Snapshot) -> None:
         """Serve this snapshot from the next request on."""
         last, self.snapshot = self.snapshot, snapshot
-        for model in _changed_models(last, snapshot):
-            for path in self.paths.pop(model, ()):
-                del self.by_path[path]
-            entry = self._bind(model)
+        for model in snapshot.models.differing(last.models):
+            entry = self.entries.get(model)
             if entry is None:
-                self.entries.pop(model, None)
-            else:
-                self._list(entry)
+                continue
+            for path in entry.paths:
+                del self.by_path[path]
+            entry.paths.clear()
+            if model not in snapshot.models:
+                del self.entries[model]
 
-    def _bind(self, model: str) -> Entry | None:
-        snapshot = self.snapshot
-        registered = snapshot.versions.get(model, {})
-        compiled = snapshot.routes.get(model)
+    def find(self, path: bytes) -> Found | None:
+        """What serves a path that is not in `by_path` yet; None = nothing does."""
+        parts = _PATH.fullmatch(path)
+        if parts is None:
+            return None
+        entry = self.entry(parts[1].decode("latin-1"))
+        if entry is None:
+            return None
+        pinned = None if parts[2] is None else parts[2].decode("latin-1")
+        if not entry.is_routed if pinned is None else pinned not in entry.targets:
+            return None
+        self.by_path[path] = found = (entry, pinned)
+        entry.paths.append(path)
+        return found
+
+    def entry(self, name: str) -> Entry | None:
+        """The model, bound as the snapshot has it; None = there is no such model."""
+        model = self.snapshot.models.get(name)
+        if model is None:
+            return None
+        entry = self.entries.get(name)
+        if entry is None or entry.source is not model:
+            entry = self.entries[name] = self._bind(name, model)
+        return entry
+
+    def _bind(self, name: str, model: Model) -> Entry:
+        registered = model.registered
+        compiled = model.compiled
         is_routed = compiled is not None
         if compiled is None:
-            if not registered:
-                return None
             # A model without a route can be asked by version: this route is never used to choose one.
             only = Weight(version=next(iter(registered)), weight=100)
-            compiled = compile_route(Route(model=model, split=(only,)), revision=snapshot.revision)
+            compiled = compile_route(Route(model=name, split=(only,)), revision=self.snapshot.revision)
         wanted = compiled.route.record.output
         targets = {
             version: Target(
-                model,
+                self,
+                name,
                 version,
                 revision=compiled.revision,
-                pool=self.pools.get(model, version),
-                tallies=self.tallies,
                 output=output_named(registered[version].signature if version in registered else None, wanted),
+                concurrency=compiled.route.concurrency,
             )
             for version in registered.keys() | compiled.route.versions()
         }
-        last = self.entries.get(model)
+        last = self.entries.get(name)
         return Entry(
             compiled,
             is_routed=is_routed,
+            source=model,
             targets=targets,
             budget=RetryBudget() if last is None else last.budget,
-            recorder=self.recorder.of(model),
+            recorder=self.recorder.of(name),
         )
-
-    def _list(self, entry: Entry) -> None:
-        base = f"/v2/models/{entry.model}"
-        found: dict[bytes, Found] = {
-            f"{base}/versions/{version}/infer".encode(): (entry, version) for version in entry.targets
-        }
-        if entry.is_routed:
-            found[f"{base}/infer".encode()] = (entry, None)
-        self.by_path.update(found)
-        self.paths[entry.model] = list(found)
-        self.entries[entry.model] = entry
-
-
-def _changed_models(last: Snapshot, snapshot: Snapshot) -> Iterable[str]:
-    for model in (
-        last.routes.keys() | snapshot.routes.keys() | last.versions.keys() | snapshot.versions.keys()
-    ):
-        is_same_route = last.routes.get(model) is snapshot.routes.get(model)
-        if not is_same_route or last.versions.get(model) != snapshot.versions.get(model):
-            yield model

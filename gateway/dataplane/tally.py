@@ -1,9 +1,10 @@
 """Plain counters of one process: cheap to raise in the hot path, read by the recorder and by metrics.
 
-A tally belongs to (model, version, role) and lives as long as the process, so that its numbers only grow.
+A tally belongs to (model, version, role), is made when something is counted first, and lives as long as the
+process, so that its numbers only grow.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from gateway.contract.latency import BUCKETS
@@ -19,6 +20,8 @@ class Tally:
     latency: list[int] = field(default_factory=lambda: [0] * BUCKETS)
     errors: Counter[str] = field(default_factory=Counter)
     recorded: int = 0
+    settled: int = 0  # `asked` when the recorder last saw all of them answered or failed, and took it down
+    written: dict[str, int | float] = field(default_factory=dict)  # the sums that the recorder took down
 
 
 @dataclass(slots=True)
@@ -29,6 +32,7 @@ class AgreementTally:
     agree: int = 0
     difference: float = 0.0  # sum of absolute differences, of numbers only
     difference2: float = 0.0  # sum of their squares
+    written: dict[str, int | float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -44,12 +48,19 @@ class Tallies:
     rejected: Counter[str] = field(default_factory=Counter)  # error code, before any version was chosen
     feedback: Counter[tuple[str, str]] = field(default_factory=Counter)  # model, result
     client_gone: int = 0
+    versions_of: defaultdict[str, list[tuple[str, str, Tally]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # model -> version, role: the same tallies as in `versions`
+    agreements_of: defaultdict[str, list[tuple[str, str, AgreementTally]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # model -> primary, shadow: the same as in `agreements`
 
     def of(self, model: str, version: str, role: str) -> Tally:
         key = (model, version, role)
         tally = self.versions.get(key)
         if tally is None:
             tally = self.versions[key] = Tally()
+            self.versions_of[model].append((version, role, tally))
         return tally
 
     def agreement(self, model: str, primary: str, shadow: str) -> AgreementTally:
@@ -57,4 +68,5 @@ class Tallies:
         tally = self.agreements.get(key)
         if tally is None:
             tally = self.agreements[key] = AgreementTally()
+            self.agreements_of[model].append((primary, shadow, tally))
         return tally

@@ -143,11 +143,12 @@ class Pool:
 
 
 class PoolSet:
-    """All pools of a gateway process, by model and version; a pool once made is kept."""
+    """The pools of a gateway process that were asked for, or have workers; a pool once made is kept."""
 
     def __init__(self, *, slow_start_s: float = 0.0) -> None:
         self.slow_start_s = slow_start_s
         self.pools: dict[tuple[str, str], Pool] = {}
+        self.staffed: dict[tuple[str, str], Pool] = {}  # those with workers
 
     def get(self, model: str, version: str) -> Pool:
         pool = self.pools.get((model, version))
@@ -161,18 +162,20 @@ class PoolSet:
         by_version: dict[tuple[str, str], list[Lease]] = {}
         for lease in leases:
             by_version.setdefault((lease.model, lease.version), []).append(lease)
-        for key in by_version.keys() | {key for key, pool in self.pools.items() if pool.workers}:
-            self.get(*key).update(by_version.get(key, ()))
+        for key in self.staffed.keys() - by_version.keys():
+            self.staffed.pop(key).update(())
+        for key, present in by_version.items():
+            pool = self.staffed[key] = self.get(*key)
+            pool.update(present)
 
     def look(self, now_s: float, window_s: float) -> None:
         """Let every pool with workers weigh them anew; call it every `window_s`."""
-        for pool in self.pools.values():
-            if pool.serving:
-                pool.look(now_s, window_s)
+        for pool in self.staffed.values():
+            pool.look(now_s, window_s)
 
     def close_unused(self) -> None:
         """Close connections that were not used since the last call."""
-        for pool in self.pools.values():
+        for pool in self.staffed.values():
             for worker in pool.workers.values():
                 worker.close_unused()
 

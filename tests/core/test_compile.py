@@ -75,5 +75,54 @@ def test_deleting_removes_route_and_version() -> None:
     )
     after = compile_changes(full, revision=2, changed={"route/a": None, "version/a/1": None})
     assert "a" not in after.routes
-    assert not after.versions["a"]
+    assert "a" not in after.versions
+    assert not list(after.versions)
     assert "1" in full.versions["a"]
+
+
+def test_a_document_that_is_not_news_leaves_its_model_as_it_is() -> None:
+    documents = {"route/a": envelope(route("a", "1"), 1), "version/a/1": envelope(version("a", "1"), 1)}
+    first = compile_changes(EMPTY, revision=1, changed=documents)
+    spaced = {field: raw.replace(b'": ', b'":\n ') for field, raw in documents.items()}
+    assert spaced != documents
+    assert compile_changes(first, revision=2, changed=spaced).models is first.models
+
+
+def test_what_is_kept_reads_as_what_came_and_takes_one_line_a_document() -> None:
+    documents = {
+        "route/a": json.dumps(json.loads(envelope(route("a", "1", "2"), 3)), indent=2).encode(),
+        "version/a/1": envelope(version("a", "1") | {"notes": "long " * 1000}, 1),
+        "version/a/2": envelope(version("a", "2"), 2),
+    }
+    first = compile_changes(EMPTY, revision=3, changed=documents)
+    lines = first.models["a"].lines()
+    assert not any(b"\n" in line or b"long" in line for line in lines)
+    again = compile_changes(EMPTY, revision=3, changed={json.loads(line)["field"]: line for line in lines})
+    assert again.routes["a"].route == first.routes["a"].route
+    assert again.routes["a"].revision == 3
+    assert dict(again.versions["a"]) == dict(first.versions["a"])
+
+
+def test_nothing_is_compiled_by_listing_models() -> None:
+    full = compile_changes(
+        EMPTY,
+        revision=1,
+        changed={"route/a": envelope(route("a", "1"), 1), "version/b/1": envelope(version("b", "1"), 1)},
+    )
+    assert (list(full.routes), list(full.versions)) == (["a"], ["b"])
+    assert full.models["a"]._compiled is None
+
+
+def test_a_version_that_lies_at_another_ones_place_is_a_problem() -> None:
+    after = compile_changes(EMPTY, revision=1, changed={"version/a/2": envelope(version("a", "1"), 1)})
+    assert after.problems["version/a/2"].problems == ("version: the document is about a 1, but lies at a 2",)
+    assert "a" not in after.versions
+
+
+def test_a_bad_document_that_is_deleted_takes_its_last_good_form_along() -> None:
+    good = compile_changes(EMPTY, revision=1, changed={"route/a": envelope(route("a", "1"), 1)})
+    bad = compile_changes(good, revision=2, changed={"route/a": b"{"})
+    assert "a" in bad.routes
+    after = compile_changes(bad, revision=3, changed={"route/a": None})
+    assert "a" not in after.routes
+    assert not after.problems

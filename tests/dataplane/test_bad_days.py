@@ -72,7 +72,9 @@ async def test_no_more_is_retried_than_the_budget_allows(served: Turnout) -> Non
     await served.route(retry={"attempts": 2, "budget_percent": 0})
     for worker in served.workers:
         worker.script = garbage
-    served.process.table.entries["digits"].budget.tokens = 1
+    entry = served.process.table.entry("digits")
+    assert entry is not None
+    entry.budget.tokens = 1
     for _ in range(10):
         assert (await served.infer())[0] == 502
     assert served.process.tallies.retries["digits", "1"] == 1

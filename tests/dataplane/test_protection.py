@@ -260,7 +260,9 @@ async def test_hedges_keep_to_the_attempts_and_the_budget_of_the_route(
     turnout: Turnout, parts: dict[str, Any]
 ) -> None:
     await hedged(turnout, after(0.08), after(0.08), **parts)
-    turnout.process.table.entries["digits"].budget.tokens = 0
+    entry = turnout.process.table.entry("digits")
+    assert entry is not None
+    entry.budget.tokens = 0
     assert (await turnout.infer())[0] == 200
     assert not turnout.process.tallies.hedges
 

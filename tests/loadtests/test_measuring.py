@@ -10,6 +10,7 @@ import pytest
 
 from gateway.contract.envelope import Envelope
 from gateway.core.compile import EMPTY, compile_changes
+from loadtests import many
 from loadtests.cpu import CpuTime, busy_time, parse_stat, tree_time
 from loadtests.drive import BODY, parse
 from loadtests.installation import documents
@@ -177,3 +178,11 @@ def test_a_result_says_what_it_was_measured_on() -> None:
     assert machine["cores"] >= 1
     assert machine["python"].startswith("3.")
     assert set(machine) >= {"commit", "kernel", "packages", "programs", "at"}
+
+
+def test_a_gateway_accepts_the_documents_of_many_models() -> None:
+    envelopes = {field: many.envelope(field, 1, doc) for field, doc in many.documents(7)}
+    snapshot = compile_changes(EMPTY, revision=1, changed=envelopes)
+    assert not snapshot.problems
+    assert list(snapshot.versions["model-00007"]) == list(many.VERSIONS)
+    assert snapshot.routes["model-00007"].route.versions() == {"1", "2"}

@@ -214,6 +214,20 @@ async def test_thousands_of_documents_can_be_followed_at_once(documents: Documen
     assert b'"n":2499' in (followed.changed["route/model-2499"] or b"")
 
 
+async def test_a_page_ends_with_a_whole_revision(
+    documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.documents.PAGE_DOCUMENTS", 2)
+    for number, names in enumerate(("a", "bcd", "e", "fg"), 1):
+        await _commit(documents, *(Change(f"route/{name}", {}, 0) for name in names), op_id=str(number))
+    pages = [await documents.page(0)]
+    while not pages[-1].is_last:
+        pages.append(await documents.page(pages[-1].upto))
+    assert ["".join(field[-1] for field in page.changed) for page in pages] == ["abcd", "efg"]
+    assert [(page.revision, page.upto) for page in pages] == [(4, 2), (4, 4)]
+    assert set((await documents.follow(0)).changed) == {f"route/{name}" for name in "abcdefg"}
+
+
 async def test_a_lost_table_shows_as_a_lower_revision(documents: Documents, redis: Redis) -> None:
     await _commit(documents, Change("route/a", {}, 0), op_id="1")
     await redis.flushall()

@@ -127,4 +127,5 @@ async def test_pools_of_versions_are_separate(workers: list[ScriptedWorker]) -> 
     assert names(pools.get("digits", "2")) == {"w1"}
     pools.update([])
     assert not pools.get("digits", "1").ready
+    assert not pools.staffed
     await pools.close()

@@ -1,0 +1,144 @@
+"""What a gateway keeps of one model's documents: little, until somebody asks for the model.
+
+A document is checked when it comes, so that a problem is known at once, and kept as one line of JSON: a route
+whole, a version as far as requests need it. What requests need is made of the lines at the first request. The
+lines have the form of an envelope, so that what was kept (on disk, for instance) can be read as what came.
+
+Must not know: Redis, workers, HTTP. Used by `compile`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import msgspec
+from pydantic import TypeAdapter
+
+from gateway.contract.route import Route
+from gateway.contract.signature import Datatype, Signature
+from gateway.core.decide import CompiledRoute, compile_route
+
+
+class _Envelope(msgspec.Struct):
+    revision: int
+    doc: msgspec.Raw
+    field: str = ""
+
+
+class _Tensor(msgspec.Struct):
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+class _Signature(msgspec.Struct):
+    inputs: tuple[_Tensor, ...]
+    outputs: tuple[_Tensor, ...]
+
+
+class _Version(msgspec.Struct):
+    """What is kept of a version; who registers one checks the rest of it (`contract.version`)."""
+
+    model: str
+    version: str
+    signature: _Signature
+    platform: str = "onnx_onnxv1"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A version as its callers see it."""
+
+    platform: str
+    signature: Signature
+
+
+_read_envelope = msgspec.json.Decoder(_Envelope).decode
+_read_version = msgspec.json.Decoder(_Version).decode
+_write = msgspec.json.Encoder().encode
+_registered = TypeAdapter(Registered)
+
+
+def route_line(model: str, raw: bytes, *, last: bytes | None) -> bytes | None:
+    """The line to keep of a route's envelope, `last` itself when it is the same; None where it was deleted.
+
+    Raises ValueError (pydantic's is one) when it is no valid route of this model.
+    """
+    envelope = _read_envelope(raw)
+    if envelope.doc == b"null":
+        return None
+    document = msgspec.json.format(bytes(envelope.doc), indent=-1)  # without line breaks
+    line = _line(f"route/{model}", envelope.revision, document)
+    if line == last:
+        return last
+    route = Route.model_validate_json(document)
+    if route.model != model:
+        raise ValueError(f"model: the document is about {route.model}, but lies at {model}")
+    return line
+
+
+def version_line(model: str, version: str, raw: bytes, *, last: bytes | None) -> bytes | None:
+    """As `route_line`, for a version."""
+    envelope = _read_envelope(raw)
+    if envelope.doc == b"null":
+        return None
+    document = _read_version(envelope.doc)
+    if (document.model, document.version) != (model, version):
+        raise ValueError(
+            f"version: the document is about {document.model} {document.version}, "
+            f"but lies at {model} {version}"
+        )
+    line = _line(f"version/{model}/{version}", envelope.revision, _write(document))
+    return last if line == last else line
+
+
+def _line(field: str, revision: int, document: bytes) -> bytes:
+    return _write(_Envelope(revision, msgspec.Raw(document), field))
+
+
+class Model:
+    """The lines of one model; it is never changed, but that it remembers its compiled route."""
+
+    __slots__ = ("_compiled", "route", "versions")
+
+    def __init__(self, route: bytes | None = None, versions: dict[str, bytes] | None = None) -> None:
+        self.route = route
+        self.versions = versions or {}
+        self._compiled: CompiledRoute | None = None
+
+    def with_route(self, line: bytes | None) -> "Model":
+        return Model(line, self.versions)
+
+    def with_version(self, version: str, line: bytes | None) -> "Model":
+        versions = {name: kept for name, kept in self.versions.items() if name != version}
+        return Model(self.route, versions if line is None else versions | {version: line})
+
+    def lines(self) -> list[bytes]:
+        return [*self.versions.values(), *(() if self.route is None else (self.route,))]
+
+    @property
+    def compiled(self) -> CompiledRoute | None:
+        """The route, ready to decide; None where there is none."""
+        if self._compiled is None and self.route is not None:
+            envelope = _read_envelope(self.route)
+            route = Route.model_validate_json(bytes(envelope.doc))
+            self._compiled = compile_route(route, revision=envelope.revision)
+        return self._compiled
+
+    @property
+    def registered(self) -> Mapping[str, Registered]:
+        """The versions by name; each is read when it is taken, and not remembered."""
+        return _Read(self.versions)
+
+
+class _Read(Mapping[str, Registered]):
+    def __init__(self, lines: dict[str, bytes]) -> None:
+        self._lines = lines
+
+    def __getitem__(self, version: str) -> Registered:
+        return _registered.validate_json(bytes(_read_envelope(self._lines[version]).doc))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
