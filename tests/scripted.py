@@ -19,10 +19,17 @@ _LENGTH = re.compile(rb"content-length: (\d+)")
 class Call:
     """One request that the worker was sent, and the connection that it came over."""
 
-    def __init__(self, head: bytes, body: bytes, writer: asyncio.StreamWriter, *, number: int) -> None:
+    def __init__(
+        self,
+        head: bytes,
+        body: bytes,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        *,
+        number: int,
+    ) -> None:
         self.head = head
         self.body = body
-        self.writer = writer
+        self.reader, self.writer = streams
         self.number = number  # counted from 0 over all connections
         found = _TOKEN.search(head)
         self.token = found[1] if found else b""
@@ -45,6 +52,27 @@ Script = Callable[[Call], Awaitable[None]]
 
 async def usual(call: Call) -> None:
     call.writer.write(call.answer())
+
+
+async def hang(call: Call) -> None:
+    """Answer nothing until the gateway gives up."""
+    await until_closed(call)
+
+
+async def until_closed(call: Call) -> None:
+    """Wait for the gateway to close the connection; what it still sends is thrown away."""
+    with suppress(ConnectionError):
+        while await call.reader.read(65536):
+            pass
+
+
+def doubled(body: bytes) -> bytes:
+    """The right answer to a body that is a number: nobody else's answer looks the same."""
+    return b'{"outputs":[%d]}' % (2 * int(body))
+
+
+async def double(call: Call) -> None:
+    call.writer.write(call.answer(doubled(call.body)))
 
 
 class ScriptedWorker:
@@ -86,7 +114,7 @@ class ScriptedWorker:
                         continue
                     length = _LENGTH.search(head)
                     body = await reader.readexactly(int(length[1]) if length else 0)
-                    call = Call(head, body, writer, number=len(self.calls))
+                    call = Call(head, body, (reader, writer), number=len(self.calls))
                     self.calls.append(call)
                     await self.script(call)
         finally:
