@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import orjson
 import pytest
@@ -93,3 +93,78 @@ async def test_a_body_in_crumbs_takes_little_more_memory_than_it_holds(serve: St
 async def _connections(server: HttpServer, count: int) -> list[HttpProtocol]:
     await eventually(lambda: len(server.connections) == count)
     return list(server.connections)
+
+
+# -- clients that do not read -------------------------------------------------------------------------------
+
+
+class Deaf:
+    """A client that sends, and reads only what the test reads; small buffers on both sides."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    @classmethod
+    async def connect(cls, port: int) -> "Deaf":
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+        return cls(sock)
+
+    async def send(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self.sock, data)
+
+    def close(self) -> None:
+        self.sock.close()
+
+    def is_cut(self) -> bool:
+        """The server has ended the connection; reads at most one byte, as a slow client does."""
+        try:
+            return self.sock.recv(1) == b""
+        except BlockingIOError:
+            return False
+        except ConnectionError:
+            return True
+
+
+Narrow = Callable[[Limits], Awaitable[HttpServer]]
+
+
+@pytest.fixture
+async def narrow() -> AsyncIterator[Narrow]:
+    """Starts servers whose kernel buffers are small, so that few bytes are enough not to be read."""
+    servers: list[HttpServer] = []
+
+    async def start(limits: Limits) -> HttpServer:
+        server = HttpServer(type("Echoing", (Echo,), {"held": [], "gone": []}), app, limits=limits)
+        await server.start(narrow_socket())
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        for connection in list(server.connections):
+            connection.transport.abort()
+        await server.drain(grace_s=0, deadline_s=1)
+
+
+def narrow_socket() -> socket.socket:
+    sock = free_socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return sock
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"], ids=["kept alive", "closed"])
+@pytest.mark.parametrize("size", [40_000, 1_000_000], ids=["in the buffer", "over the buffer"])
+async def test_a_client_that_does_not_read_its_reply_is_cut_off(
+    narrow: Narrow, size: int, more: bytes
+) -> None:
+    """40 kB stay below the mark at which the loop says that writing is blocked."""
+    server = await narrow(Limits(write_s=0.5, keep_alive_s=0.5))
+    client = await Deaf.connect(server.port)
+    await client.send(echo(b"x" * size).replace(b"Host: x\r\n", b"Host: x\r\n" + more))
+    (connection,) = await _connections(server, 1)
+    await eventually(lambda: connection.served == 1)
+    await eventually(lambda: not server.connections, within_s=3)
+    client.close()
