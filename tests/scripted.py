@@ -85,8 +85,10 @@ class ScriptedWorker:
         self.calls: list[Call] = []
         self.connections = 0
         self.is_ready = True
+        self.is_foreign = False  # announces itself as a server that does not echo attempts
         self.server: asyncio.Server
         self.running: set[asyncio.Task[None]] = set()
+        self.writers: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     async def start(self, port: int | None = None) -> "ScriptedWorker":
@@ -103,6 +105,7 @@ class ScriptedWorker:
         task = asyncio.current_task()
         assert task is not None
         self.running.add(task)
+        self.writers.add(writer)
         self.connections += 1
         try:
             with suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -119,6 +122,7 @@ class ScriptedWorker:
                     await self.script(call)
         finally:
             self.running.discard(task)
+            self.writers.discard(writer)
             writer.close()
 
     async def stop(self) -> None:
@@ -139,4 +143,5 @@ class ScriptedWorker:
             pid=1,
             state=state,
             started_ms=1,
+            is_foreign=self.is_foreign,
         )

@@ -41,11 +41,20 @@ async def begin(turnout: Turnout, *scripts: Script, limits: Limits | None = None
     await turnout.has_workers(len(scripts))
 
 
-async def proxied(turnout: Turnout, proxies: list[Proxy], script: Script, plan: Plan, *, seed: int) -> Proxy:
+async def proxied(
+    turnout: Turnout,
+    proxies: list[Proxy],
+    script: Script,
+    plan: Plan,
+    *,
+    seed: int,
+    is_foreign: bool = False,
+) -> Proxy:
     """One more worker of version 1, reached through a proxy that is stopped with the test."""
     worker = await ScriptedWorker(script, name=f"w{len(turnout.workers)}").start()
     proxy = await Proxy(worker.port, plan, seed=seed).start()
     worker.port = proxy.port  # what it announces
+    worker.is_foreign = is_foreign
     proxies.append(proxy)
     turnout.workers.append(worker)
     await turnout.announce()
