@@ -75,6 +75,7 @@ class Gateway:
 
     process: asyncio.subprocess.Process
     port: int
+    metrics_port: int
     pid: int
 
     def stat(self) -> list[str]:
@@ -94,9 +95,11 @@ class Gateway:
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
-    async def metric(self, metrics_port: int, pattern: str) -> float:
-        _, _, text = await ask(metrics_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        return sum(float(value) for value in re.findall(rf"^{pattern} (\S+)$", text.decode(), re.MULTILINE))
+    async def metric(self, name: str) -> float:
+        """The sum over all labels."""
+        _, _, text = await ask(self.metrics_port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        values = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text.decode(), re.MULTILINE)
+        return sum(map(float, values))
 
 
 StartGateway = Callable[..., Awaitable[Gateway]]
@@ -107,18 +110,19 @@ async def start_gateway(turnout: Turnout) -> AsyncIterator[StartGateway]:
     started: list[asyncio.subprocess.Process] = []
 
     async def begin(**limits: float) -> Gateway:
-        port, file = free_port(), turnout.data_dir / "settings.yaml"
+        port, metrics_port, file = free_port(), free_port(), turnout.data_dir / "settings.yaml"
         file.write_text(yaml.safe_dump({"gateway": {"limits": limits, "drain_grace_s": 0.0}}))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "gateway.cli.main", "gateway", "--config", str(file)),
-            *("--port", str(port), "--metrics-port", "0", "--data-dir", str(turnout.data_dir)),
+            *("--port", str(port), "--metrics-port", str(metrics_port)),
+            *("--data-dir", str(turnout.data_dir)),
             env=os.environ | {"TURNOUT_REDIS_URL": turnout.url},
             stderr=asyncio.subprocess.DEVNULL,
         )
         started.append(process)
         await until_ready(port)
         found = await asyncio.to_thread(subprocess.check_output, ["pgrep", "-P", str(process.pid)])
-        return Gateway(process, port, int(found))
+        return Gateway(process, port, metrics_port, int(found))
 
     yield begin
     for process in started:
@@ -137,6 +141,15 @@ async def until_ready(port: int) -> None:
             pass
         await asyncio.sleep(0.025)
     raise AssertionError("the gateway did not become ready")
+
+
+async def until_predicts(port: int) -> None:
+    """A process is ready before its first worker is known."""
+    for _ in range(400):
+        if (await ask(port, request(b"0")))[0] == 200:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("no prediction was answered")
 
 
 async def all_end(tasks: list[asyncio.Task[Any]], *, within_s: float) -> None:

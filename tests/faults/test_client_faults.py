@@ -16,7 +16,7 @@ from gateway.wire.protocol import HttpProtocol
 from gateway.wire.server import HttpServer
 from loadtests.client import Load
 from tests.dataplane.conftest import Turnout
-from tests.faults.conftest import PATH, Gateway, StartGateway, begin, request
+from tests.faults.conftest import PATH, Gateway, StartGateway, begin, request, until_predicts
 from tests.scripted import Call, double, doubled, hang, usual
 from tests.sockets import Raw, ask, eventually, free_socket
 from tests.wire.conftest import Echo, Start, app
@@ -196,7 +196,7 @@ async def test_clients_that_read_a_byte_now_and_then_are_cut_off_and_hold_one_an
     await turnout.route()
     await turnout.worker(big)
     gateway = await start_gateway(write_s=write_s)
-    await eventually_infers(gateway.port)
+    await until_predicts(gateway.port)
     before = gateway.rss_bytes
     clients = [await Deaf.connect(gateway.port) for _ in range(10)]
     for client in clients:
@@ -208,15 +208,6 @@ async def test_clients_that_read_a_byte_now_and_then_are_cut_off_and_hold_one_an
     assert (await ask(gateway.port, request()))[0] == 200
     for client in clients:
         client.close()
-
-
-async def eventually_infers(port: int) -> None:
-    """The process is ready before its first worker is known."""
-    for _ in range(200):
-        if (await ask(port, request()))[0] == 200:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("no answer")
 
 
 # -- clients that leave -------------------------------------------------------------------------------------
@@ -270,7 +261,7 @@ async def test_a_thousand_slow_connections_cost_nobody_else_a_request(
     await turnout.route()
     await turnout.worker()
     gateway = await start_gateway(head_s=1.0, body_s=1.0)
-    await eventually_infers(gateway.port)
+    await until_predicts(gateway.port)
     begun = (b"", request()[:20], request(b"x" * 1000)[:-10], b"")
     started = time.monotonic()
     slow = [await Raw.open(gateway.port) for _ in range(1000)]
