@@ -103,7 +103,11 @@ class Proxy:
                     each.close()
 
     async def _pump(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, other: asyncio.StreamWriter, way: Way
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        other: asyncio.StreamWriter,
+        way: Way,
     ) -> None:
         """Pass on what `reader` brings; `other` writes to the side that `reader` reads from."""
         passed = pieces = 0

@@ -77,6 +77,7 @@ class Gateway:
     port: int
     metrics_port: int
     pid: int
+    most_descriptors: int = 0  # once a test has lowered the limit
 
     def stat(self) -> list[str]:
         """Fields of /proc/<pid>/stat from the state on."""

@@ -1,4 +1,4 @@
-"""Clients that send what they should not, stop, dawdle or leave: refused, closed in time, at nobody's cost."""
+"""Clients that send what they should not, stop, dawdle or leave: refused or closed in time."""
 
 import asyncio
 import resource

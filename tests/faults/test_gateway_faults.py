@@ -13,7 +13,7 @@ from itertools import count
 import pytest
 
 from tests.dataplane.conftest import Turnout
-from tests.faults.conftest import StartGateway, request, until_predicts
+from tests.faults.conftest import Gateway, StartGateway, request, until_predicts
 from tests.scripted import Call, double, doubled
 from tests.sockets import Raw, eventually
 
@@ -107,3 +107,93 @@ async def test_a_stopped_gateway_does_not_take_its_own_stop_for_a_slow_client(
     assert {(await raw.reply())[::2] for raw in clients} == {(200, doubled(b"21"))}
     for raw in clients:
         raw.close()
+
+
+async def test_a_gateway_without_descriptors_goes_on_for_those_it_has(
+    turnout: Turnout, start_gateway: StartGateway
+) -> None:
+    """New connections wait or are refused; the process neither spins nor ends, and recovers by itself."""
+    gateway, old = await scarce(turnout, start_gateway, clients=8, spare=10)
+    more = [await Raw.open(gateway.port) for _ in range(50)]  # by the kernel, not yet by the gateway
+    await eventually(lambda: gateway.descriptors >= gateway.most_descriptors - 1)
+    for number in range(100):
+        assert await told(old, number) == {(200, doubled(b"%d" % number))}
+    assert sum(await asyncio.gather(*map(is_unserved, more))) >= 35
+
+    cpu_s, since = gateway.cpu_s, time.monotonic()
+    await asyncio.sleep(1)
+    assert gateway.cpu_s - cpu_s < 0.3 * (time.monotonic() - since)
+    for raw in more:
+        raw.close()
+    await eventually_predicts(gateway.port)
+    assert await told(old, 7) == {(200, doubled(b"7"))}
+    for raw in old:
+        raw.close()
+
+
+@pytest.mark.xfail(
+    strict=True, reason="Worker._open takes the gateway's own lack of descriptors for the worker's refusal"
+)
+async def test_a_gateway_without_descriptors_is_overloaded_and_blames_no_worker(
+    turnout: Turnout, start_gateway: StartGateway
+) -> None:
+    """There are more clients than connections to workers, and no descriptor for another one."""
+    gateway, old = await scarce(turnout, start_gateway, clients=4, spare=8)
+    more = [await Raw.open(gateway.port) for _ in range(8)]
+    await eventually(lambda: gateway.descriptors >= gateway.most_descriptors - 1)
+    turnout.workers[0].script = slow_double
+    statuses = {status for _ in range(5) for status, _ in await told([*old, *more], 7)}
+    for raw in (*old, *more):
+        raw.close()
+    assert statuses == {200, 503}
+
+
+async def slow_double(call: Call) -> None:
+    await asyncio.sleep(0.02)
+    await double(call)
+
+
+async def scarce(
+    turnout: Turnout, start_gateway: StartGateway, *, clients: int, spare: int
+) -> tuple[Gateway, list[Raw]]:
+    """A gateway that may open `spare` descriptors more; each client has its connection to the worker."""
+    await turnout.route()
+    worker = await turnout.worker(double)
+    gateway = await start_gateway()
+    await until_predicts(gateway.port)
+    raws = [await Raw.open(gateway.port) for _ in range(clients)]
+    worker.script = slow_double
+    while len(worker.writers) < clients:
+        await told(raws, 1)
+    worker.script = double
+    gateway.most_descriptors = gateway.descriptors + spare
+    _, hard = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE, (gateway.most_descriptors, hard))
+    return gateway, raws
+
+
+async def told(raws: list[Raw], number: int) -> set[tuple[int, bytes]]:
+    """Status and body of one prediction over each connection, all at once."""
+    for raw in raws:
+        raw.send(request(b"%d" % number))
+    return {(await raw.reply())[::2] for raw in raws}
+
+
+async def is_unserved(raw: Raw) -> bool:
+    """No answer came within a moment: it waits, or it was refused."""
+    raw.send(request(b"1"))
+    try:
+        return (await raw.reply(within_s=0.5))[0] != 200
+    except (TimeoutError, ConnectionError, asyncio.IncompleteReadError):
+        return True
+
+
+async def eventually_predicts(port: int) -> None:
+    until = time.monotonic() + 5
+    while True:
+        raw = await Raw.open(port)
+        is_served = not await is_unserved(raw)
+        raw.close()
+        if is_served:
+            return
+        assert time.monotonic() < until

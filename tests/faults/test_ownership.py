@@ -152,11 +152,18 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> Counter[Failure]:
     return counted
 
 
-async def trouble(turnout: Turnout, proxies: list[Proxy], *, seed: int, requests: int, verified: bool) -> Judge:
+async def trouble(
+    turnout: Turnout, proxies: list[Proxy], *, seed: int, requests: int, verified: bool
+) -> Judge:
     await turnout.route(timeout_s=0.4, retry={"attempts": 3, "budget_percent": 100})
     for number in range(3):
         await proxied(
-            turnout, proxies, evil_worker(Random(seed + number)), to_worker, seed=seed, is_foreign=not verified
+            turnout,
+            proxies,
+            evil_worker(Random(seed + number)),
+            to_worker,
+            seed=seed,
+            is_foreign=not verified,
         )
     await turnout.start()
     await turnout.has_workers(3)

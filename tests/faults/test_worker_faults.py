@@ -18,7 +18,7 @@ from loadtests.client import Load
 from tests.dataplane.conftest import Turnout
 from tests.faults.conftest import PATH, begin, proxied, request
 from tests.proxy import End, Proxy, Way, Ways
-from tests.scripted import DIGEST, Call, Script, double, doubled, hang, until_closed, usual
+from tests.scripted import DIGEST, Call, Script, double, doubled, until_closed, usual
 from tests.sockets import Raw, ask, eventually, free_port
 from tests.upstream.test_connection import GARBAGE, Make, bench, framed
 from tests.workers import models
@@ -210,7 +210,7 @@ async def test_the_death_of_every_worker_of_a_canary_costs_the_stable_share_noth
     turnout: Turnout, fallback: str | None
 ) -> None:
     split = [{"version": "1", "weight": 80}, {"version": "2", "weight": 20}]
-    await begin(turnout, usual, split=split, **({"fallback": fallback} if fallback else {}))
+    await begin(turnout, usual, split=split, fallback=fallback)
     canaries = [await turnout.worker(version="2") for _ in range(2)]
     await turnout.has_workers(2, version="2")
     for canary in canaries:
