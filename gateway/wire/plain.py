@@ -11,6 +11,7 @@ from gateway.wire.limits import Limits
 
 _POST = re.compile(rb"POST ([!-~]+) HTTP/1\.1\r\n((?:[A-Za-z0-9_-]+: [!-~](?:[ -~]*[!-~])?\r\n)++)\r\n")
 _HEADER = re.compile(rb"([^:]+): ([^\r]+)\r\n")
+_LENGTH_DIGITS = 15  # Python refuses to read numbers of some thousands of digits, with an exception
 _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"connection"})
 
 
@@ -26,6 +27,7 @@ def read_plain(data: bytes, limits: Limits) -> tuple[bytes, dict[bytes, bytes], 
     if (
         len(fields) != len(pairs)
         or not length.isdigit()
+        or len(length) > _LENGTH_DIGITS
         or int(length) != len(data) - end
         or not _UNUSUAL.isdisjoint(fields)
         or b"host" not in fields

@@ -313,6 +313,8 @@ SHAPES = {
     "CL with a space inside": LINE + HOST + b"Content-Length: 3 0\r\n\r\nabc",
     "CL without a value": LINE + HOST + b"Content-Length:\r\n\r\nabc",
     "CL over 64 bits": LINE + HOST + b"Content-Length: 18446744073709551619\r\n\r\nabc",
+    "CL of 5,000 digits": LINE + HOST + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nabc",
+    "CL of 5,000 zeros": LINE + HOST + b"Content-Length: " + b"0" * 5000 + b"3\r\n\r\nabc",
     "CL with a fraction": LINE + HOST + b"Content-Length: 3.0\r\n\r\nabc",
     "xchunked": LINE + HOST + b"Transfer-Encoding: xchunked\r\n\r\n" + END,
     "identity": LINE + HOST + b"Transfer-Encoding: identity\r\n\r\n" + END,
@@ -365,6 +367,14 @@ async def test_no_shape_of_request_smuggling_gets_past_the_gateway(turnout: Turn
     passed = [name for name, shape in SHAPES.items() if not await is_refused(turnout.port, shape)]
     assert passed == []
     assert turnout.workers[0].calls == []
+
+
+@pytest.mark.xfail(strict=True, reason="Exchange.begin reads the number before it looks how long it is")
+async def test_a_deadline_of_5000_digits_is_a_bad_request(turnout: Turnout) -> None:
+    await begin(turnout, usual)
+    raw = await Raw.open(turnout.port)
+    raw.send(request(more=b"turnout-timeout-ms: " + b"9" * 5000 + b"\r\n"))
+    assert (await raw.end()).startswith(b"HTTP/1.1 400 ")
 
 
 class Credulous(Echo):
