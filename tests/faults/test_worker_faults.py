@@ -202,6 +202,23 @@ async def test_an_answer_after_the_deadline_reaches_nobody(turnout: Turnout, pro
     raw.close()
 
 
+@pytest.mark.xfail(strict=True, reason="Worker.idle_again keeps the connection of a worker that is gone")
+async def test_the_connection_of_a_worker_that_has_left_ends_with_its_last_answer(bench: Make) -> None:
+    is_open = asyncio.Event()
+
+    async def gated(call: Call) -> None:
+        await is_open.wait()
+        await usual(call)
+
+    made = await bench(gated)
+    asking = asyncio.create_task(made.ask())
+    await eventually(lambda: made.worker.calls)
+    made.pool.update([])
+    is_open.set()
+    assert await asking == (200, b'{"outputs":[]}')
+    await eventually(lambda: not made.worker.writers, within_s=1)
+
+
 # -- canaries -----------------------------------------------------------------------------------------------
 
 
