@@ -104,6 +104,8 @@ def to_gateway(number: int, random: Random) -> Ways:
             return PLAIN, Way(end_after_bytes=random.randrange(6000), end=End.RESET)
         case 2:
             return Way(delay_s=0.002), Way(delay_s=0.002)
+        case 3:
+            return Way(bytes_per_s=100_000), Way(bytes_per_s=100_000)
         case _:
             return PLAIN, PLAIN
 
