@@ -19,10 +19,17 @@ _LENGTH = re.compile(rb"content-length: (\d+)")
 class Call:
     """One request that the worker was sent, and the connection that it came over."""
 
-    def __init__(self, head: bytes, body: bytes, writer: asyncio.StreamWriter, *, number: int) -> None:
+    def __init__(
+        self,
+        head: bytes,
+        body: bytes,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        *,
+        number: int,
+    ) -> None:
         self.head = head
         self.body = body
-        self.writer = writer
+        self.reader, self.writer = streams
         self.number = number  # counted from 0 over all connections
         found = _TOKEN.search(head)
         self.token = found[1] if found else b""
@@ -47,6 +54,27 @@ async def usual(call: Call) -> None:
     call.writer.write(call.answer())
 
 
+async def hang(call: Call) -> None:
+    """Answer nothing until the gateway gives up."""
+    await until_closed(call)
+
+
+async def until_closed(call: Call) -> None:
+    """Wait for the gateway to close the connection; what it still sends is thrown away."""
+    with suppress(ConnectionError):
+        while await call.reader.read(65536):
+            pass
+
+
+def doubled(body: bytes) -> bytes:
+    """The right answer to a body that is a number: nobody else's answer looks the same."""
+    return b'{"outputs":[%d]}' % (2 * int(body))
+
+
+async def double(call: Call) -> None:
+    call.writer.write(call.answer(doubled(call.body)))
+
+
 class ScriptedWorker:
     """`script` is called for every request; readiness probes are answered as `is_ready` says."""
 
@@ -57,8 +85,10 @@ class ScriptedWorker:
         self.calls: list[Call] = []
         self.connections = 0
         self.is_ready = True
+        self.is_foreign = False  # announces itself as a server that does not echo attempts
         self.server: asyncio.Server
         self.running: set[asyncio.Task[None]] = set()
+        self.writers: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     async def start(self, port: int | None = None) -> "ScriptedWorker":
@@ -75,6 +105,7 @@ class ScriptedWorker:
         task = asyncio.current_task()
         assert task is not None
         self.running.add(task)
+        self.writers.add(writer)
         self.connections += 1
         try:
             with suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -86,11 +117,12 @@ class ScriptedWorker:
                         continue
                     length = _LENGTH.search(head)
                     body = await reader.readexactly(int(length[1]) if length else 0)
-                    call = Call(head, body, writer, number=len(self.calls))
+                    call = Call(head, body, (reader, writer), number=len(self.calls))
                     self.calls.append(call)
                     await self.script(call)
         finally:
             self.running.discard(task)
+            self.writers.discard(writer)
             writer.close()
 
     async def stop(self) -> None:
@@ -111,4 +143,5 @@ class ScriptedWorker:
             pid=1,
             state=state,
             started_ms=1,
+            is_foreign=self.is_foreign,
         )

@@ -3,7 +3,8 @@
 Passive: consecutive failures of transport (refused, reset, timed out, garbage) eject a worker. What a worker
 answers, be it an error, is no such failure. Two floors keep a bad minute from becoming an outage:
 
-- a worker where nothing listens (its connections are refused) is *gone*, and not counted as capacity;
+- a worker where nothing listens (its connections are refused) is *gone*, and not counted as capacity: a pool
+  whose workers are all gone has none, and its requests go to the fallback, or are told so;
 - when fewer than half of the others are trusted, the fault is likelier to be here or everywhere than in each
   of them, and the few would drown: all of them are used (panic, as Envoy calls it), and it is said so.
 
@@ -40,7 +41,7 @@ def choose(trusts: Sequence[Trust]) -> Choice:
     there = [place for place, trust in enumerate(trusts) if trust is not Trust.GONE]
     if trusted and 2 * len(trusted) >= len(there):
         return Choice(trusted, is_panic=False)
-    return Choice(there or list(range(len(trusts))), is_panic=len(trusts) > 1)
+    return Choice(there, is_panic=bool(there))
 
 
 def probe_delay_s(failed_probes: int) -> float:

@@ -117,24 +117,28 @@ class Exchange:
             target = entry.fallback
             self.reason = "fallback"
             self.lane.tallies.fallbacks[entry.model] += 1
-        self.target = target
         self.deadline = self.started + timeout_s
         self.lane.in_flight[self] = None
-        target.tally.asked += 1
         entry.budget.asked += 1
+        self._enter(target, self.started)
+
+    def _enter(self, target: Target, now: float) -> None:
+        """Take a place at this version, or wait for one."""
+        self.target = target
+        target.tally.asked += 1
         admission = target.pool.admission
         if admission.active < admission.limit:
             admission.active += 1
             self.has_place = True
-            self._send(target.pool.pick(), self.started)
+            self._send(target.pool.pick(), now)
         else:
-            self._wait(admission, timeout_s)
+            self._wait(admission, now)
 
-    def _wait(self, admission: Admission, timeout_s: float) -> None:
+    def _wait(self, admission: Admission, now: float) -> None:
         """All places at the version are taken."""
         concurrency = self.entry.compiled.route.concurrency
-        self.wait_until = self.started + min(concurrency.queue_ms / 1000, timeout_s / 2)
-        if admission.wait(self, most=concurrency.queue, now=self.started):
+        self.wait_until = now + min(concurrency.queue_ms / 1000, (self.deadline - now) / 2)
+        if admission.wait(self, most=concurrency.queue, now=now):
             self.lane.queues.add(admission)
         else:
             self.waited_too_long()
@@ -182,9 +186,8 @@ class Exchange:
         if status == 200:
             told = headers.get(h.WORKER_TIME, b"")
             output = output_of(headers, body, self.target.output, is_foreign=not self.worker.digest12)
-            self._answer(
-                STATUS_LINE[200] + _passed(headers), int(told) if told.isdigit() else 0, output, body
-            )
+            worker_us = int(told) if told.isdigit() and len(told) <= 10 else 0
+            self._answer(STATUS_LINE[200] + _passed(headers), worker_us, output, body)
         elif status == 503 and headers.get(h.ERROR) in _AGAIN and self._retry():
             return
         else:
@@ -202,7 +205,7 @@ class Exchange:
                 self._fail("overloaded", "Every connection to the workers is in use.", retry_after_s=1)
             return
         self.worker.failed(failure)
-        if not self._retry():
+        if not (self._retry() or (failure is Failure.REFUSED and self._fall_back())):
             self._fail("bad_upstream", f"The worker failed ({failure.value}).")
 
     def _other_worker(self) -> Worker | None:
@@ -222,6 +225,19 @@ class Exchange:
         if other is None:
             return False
         self._send(other, perf_counter())
+        return True
+
+    def _fall_back(self) -> bool:
+        """The version's workers are gone, although their leases have not ended yet: ask the fallback."""
+        fallback = self.entry.fallback
+        if fallback is None or fallback is self.target or self.reason == "pin":
+            return False
+        self.target.tally.errors["no_workers"] += 1
+        self.target.pool.admission.leave()
+        self.has_place = False
+        self.reason = "fallback"
+        self.lane.tallies.fallbacks[self.entry.model] += 1
+        self._enter(fallback, perf_counter())
         return True
 
     def expired(self) -> None:
@@ -338,7 +354,7 @@ class Exchange:
 def _problem(headers: dict[bytes, bytes]) -> tuple[str, str] | None:
     """What is wrong with a client's wishes: code and sentence."""
     timeout_ms = headers.get(h.TIMEOUT_MS, b"1")
-    if not timeout_ms.isdigit() or not 0 < int(timeout_ms) < 10**7:
+    if len(timeout_ms) > 7 or not timeout_ms.isdigit() or int(timeout_ms) == 0:
         return "bad_request", "turnout-timeout-ms must be a whole number of milliseconds above 0."
     if not is_prediction_id(headers.get(h.PREDICTION_ID, b"none").decode("latin-1")):
         return (

@@ -22,6 +22,7 @@ from gateway.contract.reply import match_plain
 MAX_HEAD_HEADERS = 100
 MAX_HEAD_BYTES = 32 * 1024
 MAX_BODY_BYTES = 64 * 1024 * 1024
+FRAMING_PER_BYTE = 8  # chunks of one byte cost five more; beyond that it is extensions or trailers
 MAX_INTERIM = 4  # 1xx replies that are put up with before the final one
 
 _tokens = count(1)
@@ -30,12 +31,13 @@ _tokens = count(1)
 class Failure(StrEnum):
     """Why an attempt brought no answer."""
 
-    REFUSED = "refused"  # no connection could be made
+    REFUSED = "refused"  # nothing listens there
+    UNREACHABLE = "unreachable"  # no connection could be made in time
     STALE = "stale"  # a kept-alive connection had been closed by the worker before any byte came back
     RESET = "reset"  # the connection broke
     GARBAGE = "garbage"  # not an answer by the rules above
     MISMATCH = "mismatch"  # an answer, but not to this attempt or not of this version
-    BUSY = "busy"  # the worker has all the connections that it may have
+    BUSY = "busy"  # no further connection may be opened, to this worker or by this process
 
 
 class Receiver(Protocol):
@@ -65,9 +67,9 @@ class Owner(Protocol):
 
 class Connection(asyncio.Protocol):
     __slots__ = (
-        "body_bytes", "chunks", "expected", "fields", "got_bytes", "has_extra", "head_bytes", "header_count",
-        "interim", "is_closed", "is_done", "is_framed", "is_unused", "keep_alive", "owner", "parser",
-        "problem", "receiver", "transport", "uses",
+        "body_bytes", "chunks", "expected", "fields", "got_bytes", "has_extra", "header_count", "interim",
+        "is_closed", "is_done", "is_framed", "is_unused", "keep_alive", "owner", "parser", "problem",
+        "receiver", "transport", "uses", "wire_bytes",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -88,7 +90,7 @@ class Connection(asyncio.Protocol):
         self.fields: dict[bytes, bytes] = {}
         self.chunks: list[bytes] = []
         self.header_count = 0
-        self.head_bytes = 0
+        self.wire_bytes = 0  # of an answer that is not complete yet
         self.body_bytes = 0
         self.interim = 0
         self.is_done = False
@@ -157,9 +159,10 @@ class Connection(asyncio.Protocol):
             self._deliver()
         elif self.problem:
             self._fail(Failure.GARBAGE)
-        elif not self.is_framed:
-            self.head_bytes += len(data)
-            if self.head_bytes > MAX_HEAD_BYTES:
+        else:
+            self.wire_bytes += len(data)
+            framing_bytes = self.wire_bytes - self.body_bytes
+            if framing_bytes > MAX_HEAD_BYTES + FRAMING_PER_BYTE * self.body_bytes:
                 self._fail(Failure.GARBAGE)
 
     def _deliver(self) -> None:
@@ -207,7 +210,7 @@ class Connection(asyncio.Protocol):
             self.has_extra = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.has_extra:
+        if self.has_extra or self.is_framed:  # trailers are not read: they come after the decisions
             return
         self.header_count += 1
         name = name.lower()

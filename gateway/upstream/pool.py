@@ -118,8 +118,8 @@ class Pool:
 
     def _consider(self, worker: Worker) -> None:
         """A worker failed once more: take it out?"""
-        is_alone = len(self.serving) < 2
-        if worker.is_ejected or worker.is_gone or is_alone or worker.failures < FAILURES_TO_EJECT:
+        is_needed = len(self.serving) < 2 and not worker.is_refusing
+        if worker.is_ejected or worker.is_gone or is_needed or worker.failures < FAILURES_TO_EJECT:
             return
         worker.is_ejected = True
         self.ejections += 1

@@ -4,6 +4,7 @@ Must not know: routes, clients, Redis. Used by `pool`.
 """
 
 import asyncio
+import errno
 from collections.abc import Callable
 
 from gateway.contract.pool import Lease
@@ -13,6 +14,12 @@ from gateway.upstream.connection import Connection, Failure, Receiver
 
 CONNECT_S = 0.25
 MAX_CONNECTIONS = 1024  # the last resort; a route's limit for each worker comes long before
+
+
+def _why(error: OSError) -> Failure:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return Failure.BUSY  # no file descriptor is left here: nothing that the worker did
+    return Failure.REFUSED if isinstance(error, ConnectionRefusedError) else Failure.UNREACHABLE
 
 
 class Worker:
@@ -91,10 +98,10 @@ class Worker:
         try:
             async with asyncio.timeout(CONNECT_S):
                 _, connection = await loop.create_connection(lambda: Connection(self), self.host, self.port)
-        except OSError:  # TimeoutError is one
+        except OSError as error:  # TimeoutError is one
             self.in_flight -= 1
             if not receiver.is_over:
-                receiver.on_failure(Failure.REFUSED)
+                receiver.on_failure(_why(error))
             return
         if receiver.is_over:  # given up while the connection was made
             self.idle_again(connection)
@@ -105,6 +112,8 @@ class Worker:
         """The connection has done its request and can take another."""
         self.in_flight -= 1
         connection.is_unused = False
+        if self.is_gone:
+            connection.transport.close()
         self.idle.append(connection)
 
     def closed(self, connection: Connection, *, was_busy: bool) -> None:

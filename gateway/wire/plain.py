@@ -16,6 +16,7 @@ Plain = tuple[bytes, dict[bytes, bytes], bytes]  # path, headers by lower-case n
 _POST = re.compile(rb"POST ([!-~]+) HTTP/1\.1\r\n((?:[A-Za-z0-9_-]+: [!-~](?:[ -~]*[!-~])?\r\n)++)\r\n")
 _HEADER = re.compile(rb"([^:]+): ([^\r]+)\r\n")
 _WORDS = rb": ([!-~]++(?: [!-~]++)*+)\r\n"  # a value, and the end of its line
+_LENGTH_DIGITS = 15  # Python refuses to read numbers of some thousands of digits, with an exception
 _UNUSUAL = frozenset({b"transfer-encoding", b"expect", b"upgrade", b"connection"})
 MOST_TEMPLATES = 256  # each takes a third of a millisecond to make, so nobody can have them made for ever
 
@@ -39,7 +40,7 @@ class Template:
         groups = found.groups()
         end = found.end()
         length = groups[self.length_at]
-        if not length.isdigit() or int(length) != len(data) - end:
+        if len(length) > _LENGTH_DIGITS or not length.isdigit() or int(length) != len(data) - end:
             return None
         if end > limits.head_bytes or len(data) > limits.body_bytes:
             return None
@@ -75,6 +76,7 @@ def read_plain(data: bytes, limits: Limits) -> tuple[Plain, tuple[bytes, ...]] |
     if (
         len(fields) != len(pairs)
         or not length.isdigit()
+        or len(length) > _LENGTH_DIGITS
         or int(length) != len(data) - end
         or not _UNUSUAL.isdisjoint(fields)
         or b"host" not in fields

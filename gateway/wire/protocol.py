@@ -25,6 +25,9 @@ from gateway.wire.replies import error_body, error_head
 
 # Headers of which a second one is an attack or a mistake, never a list.
 _SINGLE = frozenset({b"host", b"content-type", b"authorization", b"inference-header-content-length"})
+# Chunks of one byte cost five more of framing; what is above that is extensions or trailers without end.
+FRAMING_PER_BYTE = 8
+CRUMBS = 1024  # pieces of a body that are joined, since each takes some 40 bytes besides what it holds
 
 
 class Ticker:
@@ -67,8 +70,12 @@ class HttpProtocol(HttpToolsProtocol):
         self.header_count = 0
         self.problem = ""  # why the head of the current request is refused
         self.chunks: list[bytes] = []
+        self.joined = 0  # how many of `chunks` were joined from crumbs
         self.body_bytes = 0
-        self.head_bytes = 0  # of a head that is not complete yet
+        self.framing_bytes = 0  # of the current request's head and framing; less than that where it
+        # begins in the same bytes as another
+        self.begun = 0  # requests of which the parser has seen the beginning
+        self.begun_before = 0  # the bytes being parsed
         self.is_in_head = True
         self.is_reading = False  # part of a request has come
         self.is_busy = False  # a request is being served
@@ -156,11 +163,14 @@ class HttpProtocol(HttpToolsProtocol):
                 if not self.serve(url, fields, body):
                     self._serve_app(Received(b"POST", url, fields, body, keep_alive=True))
                 return
-        if not self.is_reading:
+        was_reading = self.is_reading
+        if not was_reading:
             self.is_reading = True
             if not self.is_busy:
                 self.since = self.ticker.now
         self.chunk_bytes = len(data)
+        begun, body_bytes = self.begun, self.body_bytes
+        self.begun_before = begun
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -169,10 +179,20 @@ class HttpProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._refuse("bad_request", f"This is not a valid HTTP/1.1 request: {error}")
             return
-        if self.is_in_head and self.is_reading:
-            self.head_bytes += len(data)
-            if self.head_bytes > self.limits.head_bytes:
+        if self.is_reading:
+            if self.begun == begun:
+                self.framing_bytes += len(data) - (self.body_bytes - body_bytes)
+            elif self.begun == begun + 1 and not was_reading:
+                self.framing_bytes += len(data) - self.body_bytes
+            self._check_framing()
+
+    def _check_framing(self) -> None:
+        """Refuse a head, or chunk extensions and trailers, that do not end."""
+        if self.framing_bytes > self.limits.head_bytes + FRAMING_PER_BYTE * self.body_bytes:
+            if self.is_in_head:
                 self._refuse("head_too_large", f"The head is larger than {self.limits.head_bytes} bytes.")
+            else:
+                self._refuse("bad_request", "There is far more framing than body: send fewer, larger chunks.")
 
     def _read_plain(self, data: bytes) -> Plain | None:
         """A plain request whose header names are not those of this connection's last one."""
@@ -213,10 +233,15 @@ class HttpProtocol(HttpToolsProtocol):
         self.problem = ""
         self.is_in_head = True
         self.is_reading = True
+        self.begun += 1
         self.body_bytes = 0
+        self.framing_bytes = 0
         self.chunks = []
+        self.joined = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.is_in_head:
+            return  # a trailer: nobody who looked at the headers has seen it
         name = name.lower()
         fields = self.fields
         self.header_count += 1
@@ -228,11 +253,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self.is_in_head = False
-        self.head_bytes = 0
         if self.is_refused:
             return
         fields = self.fields
-        if self.header_count > self.limits.headers or self.chunk_bytes > self.limits.head_bytes:
+        if (
+            self.header_count > self.limits.headers
+            or self.chunk_bytes > self.limits.head_bytes
+            or self.begun == self.begun_before
+        ):
             self._check_head_size()
             if self.is_refused:
                 return
@@ -266,7 +294,11 @@ class HttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         if self.is_refused:
             return
-        self.chunks.append(body)
+        chunks = self.chunks
+        chunks.append(body)
+        if len(chunks) - self.joined > CRUMBS:
+            chunks[self.joined :] = [b"".join(chunks[self.joined :])]
+            self.joined += 1
         self.body_bytes += len(body)
         if self.body_bytes > self.limits.body_bytes:
             self.chunks = []
@@ -364,7 +396,9 @@ class HttpProtocol(HttpToolsProtocol):
         if self.is_refused:
             if waited_s > limits.linger_s and not self.is_busy:
                 self.transport.abort()
-        elif self.is_blocked:
+        elif self.is_blocked or self.transport.is_closing():
+            # Closed, but still here: the client leaves unread what was written before. Such a rest can be
+            # too small to block.
             if waited_s > limits.write_s:
                 self.transport.abort()
         elif self.is_busy:

@@ -20,6 +20,7 @@ from gateway.wire.protocol import HttpProtocol, Ticker
 from gateway.wire.tasks import end_tasks
 
 SWEEP_S = 0.25  # deadlines are kept to within this
+STALL_S = 0.25  # a loop that is this late has stood still
 BACKLOG = 2048
 
 
@@ -58,9 +59,14 @@ class HttpServer:
         return self.protocol(config=self.config, server_state=self.state, app_state={})
 
     async def _sweep(self) -> None:
+        was_stalled = False
         while True:
+            due = time.monotonic() + SWEEP_S
             await asyncio.sleep(SWEEP_S)
             self.ticker.now = time.monotonic()
+            was_stalled = self.ticker.now - due > STALL_S and not was_stalled
+            if was_stalled:
+                continue  # what clients sent meanwhile is read first: they are not slow, this loop was
             for connection in list(self.connections):
                 connection.check_deadline()
 

@@ -41,8 +41,9 @@ T, E, G = Trust.TRUSTED, Trust.EJECTED, Trust.GONE
         ([T, G, G, G], [0], False),  # where nothing listens is no capacity
         ([T, T, E, G], [0, 1], False),
         ([T, E, E, G], [0, 1, 2], True),
-        ([G, G], [0, 1], True),  # never nobody
-        ([E], [0], False),
+        ([G, G], [], False),  # nobody is there
+        ([G], [], False),
+        ([E, G], [0], True),  # never nobody, as long as somebody listens
         ([], [], False),
     ],
 )

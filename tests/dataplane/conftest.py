@@ -41,7 +41,7 @@ class Turnout:
         self.redis: Redis = connect(url, name="test-turnout", timeout_s=2)
         self.documents = Documents(self.redis)
         self.workers: list[ScriptedWorker] = []
-        self.settings = GatewaySettings(redis_url=url, data_dir=data_dir, flush_s=0.02)
+        self.settings = GatewaySettings(redis_url=url, data_dir=data_dir, flush_s=0.02, slow_start_s=0.0)
         self.process: GatewayProcess
         self.socket: socket.socket
         self.operations = 0
