@@ -206,6 +206,39 @@ async def gateways_roll_without_loss(up: Installation, scale: Scale) -> Kept:
     )
 
 
+async def everything_may_be_restarted(up: Installation, scale: Scale) -> Kept:
+    """Every worker and every gateway process, one after the other, at 70 % of what the installation can
+    do."""
+    await up.edit(kind="split", split=[{"version": "1", "weight": 50}, {"version": "2", "weight": 50}])
+    await up.scale("1", 2)
+    await up.scale("2", 2)
+    async with Load(up.port, PATH, bodies(), connections=32) as seen:
+        await asyncio.sleep(scale.pause_s)
+    most = len(seen.replies) / scale.pause_s
+    parent, rounds = up.child(" gateway "), 0
+    load = Load(up.port, PATH, bodies(), connections=200, per_second=0.7 * most)
+    async with load as seen:
+        while len(seen.replies) < 2 * scale.requests:
+            os.kill(parent, signal.SIGHUP)
+            for version in ("1", "2"):
+                for worker in await up.has_ready(version, 2):
+                    os.kill(worker["pid"], signal.SIGTERM)
+                    await up.lost(worker["pid"], version=version)
+                    await up.has_ready(version, 2)
+            rounds += 1
+    return Kept(
+        f"{2 * scale.requests} requests at 70 % of the capacity while every worker and gateway process is "
+        "restarted: none fails",
+        not seen.failures(),
+        {
+            "requests": len(seen.replies),
+            "per_second": round(0.7 * most),
+            "rounds": rounds,
+            "failed": dict(seen.failures()),
+        },
+    )
+
+
 async def everything_is_recorded(up: Installation, scale: Scale) -> Kept:
     """Every answered prediction lies in Redis, as long as Redis is up."""
     before = await up.metrics()
@@ -295,6 +328,7 @@ PROMISES = (
     commits_apply_fast,
     planned_changes_lose_nothing,
     gateways_roll_without_loss,
+    everything_may_be_restarted,
     everything_is_recorded,
     a_worker_may_die,
     redis_may_be_killed,
