@@ -48,10 +48,12 @@ def _measure(
     system: System, scenario: str, number: int, *, seconds: float, handled: Callable[[], int]
 ) -> Measurement:
     started, arrived = time.monotonic(), handled()
-    cpu, redis, everything = system_time(system), _redis_time(system), busy_time() - _own_time()
+    before, redis, everything = times(system), _redis_time(system), busy_time() - _own_time()
     driven = drive(system.port, system.path, seconds=seconds, core=cores()[0], body=system.body)
     time.sleep(SETTLE_S)
-    spent, spent_by_redis = system_time(system) - cpu, _redis_time(system) - redis
+    after, spent_by_redis = times(system), _redis_time(system) - redis
+    parts = {name: after[name] - before[name] for name in before}
+    spent = sum(parts.values(), CpuTime())
     elsewhere = busy_time() - _own_time() - everything
     answered = max(1, driven.requests - driven.failed)
     per_request = 1e6 / answered
@@ -67,6 +69,7 @@ def _measure(
         cpu_us=spent.total_s * per_request,
         user_us=spent.user_s * per_request,
         system_us=spent.system_s * per_request,
+        parts_us={name: part.total_s * per_request for name, part in parts.items()},
         upstream_requests=(handled() - arrived) / answered,
         redis_us=spent_by_redis.total_s * per_request,
         elsewhere_cores=max(0.0, elsewhere / (time.monotonic() - started)),
@@ -88,9 +91,9 @@ def _own_time() -> float:
     return tree_time(os.getpid()).total_s
 
 
-def system_time(system: System) -> CpuTime:
-    """CPU time of all of its process trees, Redis apart."""
-    return sum((tree_time(pid) for pid in system.pids), CpuTime())
+def times(system: System) -> dict[str, CpuTime]:
+    """CPU time of each of its process trees, Redis apart."""
+    return {name: tree_time(pid) for name, pid in system.pids.items()}
 
 
 def _redis_time(system: System) -> CpuTime:

@@ -86,7 +86,7 @@ def _peer(name: str, scenario: Scenario, behind: Backend, directory: Path) -> It
     command = proxy.command(str(config))
     with started(command, core=cores()[1], log=log, environment=proxy.variables) as pid:
         wait_for_port(port, pid=pid, log=log)
-        yield System(name, port, (pid,))
+        yield System(name, port, {name: pid})
 
 
 @contextlib.contextmanager
@@ -102,4 +102,4 @@ def _turnout(name: str, scenario: Scenario, behind: Backend, directory: Path) ->
         ) as redis,
         gateway(directory, redis_url=redis.url, core=cores()[1]) as (port, pid),
     ):
-        yield System(name, port, (pid,), redis.pid)
+        yield System(name, port, {"gateway": pid}, redis.pid)

@@ -4,7 +4,7 @@ Systems are measured in turn, round after round, so that what a machine does bes
 ratio is formed within its round, and the median of these ratios is the result.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -13,8 +13,9 @@ from statistics import median
 class Measurement:
     """One system in one round. `cpu_us` is user + system time per answered request of the system alone.
 
-    `upstream_requests` is how many requests reached the backend per request: 2 with one shadow, if none was
-    dropped. `elsewhere_cores` is how much CPU the machine spent on nothing of this benchmark.
+    `parts_us` are the parts of `cpu_us`, by process tree. `upstream_requests` is how many requests reached
+    the backend per request: 2 with one shadow, if none was dropped. `elsewhere_cores` is how much CPU the
+    machine spent on nothing of this benchmark.
     """
 
     scenario: str
@@ -28,6 +29,7 @@ class Measurement:
     cpu_us: float
     user_us: float
     system_us: float
+    parts_us: Mapping[str, float]
     upstream_requests: float
     redis_us: float
     elsewhere_cores: float
@@ -49,6 +51,7 @@ class Summary:
     cpu_us_most: float
     user_us: float
     system_us: float
+    parts_us: Mapping[str, float]
     ratio: float | None
     turnout_ratio: float | None
     per_second: float
@@ -101,6 +104,7 @@ def _summary(group: Sequence[Measurement], *, ratio: float | None, turnout_ratio
         cpu_us_most=max(costs),
         user_us=median(found.user_us for found in group),
         system_us=median(found.system_us for found in group),
+        parts_us={name: median(found.parts_us[name] for found in group) for name in group[0].parts_us},
         ratio=ratio,
         turnout_ratio=turnout_ratio,
         per_second=median(found.per_second for found in group),
@@ -129,6 +133,10 @@ def table(summaries: Sequence[Summary], *, reference: str) -> str:
             f"{_known(found.upstream_requests, 2):>8} {_known(found.redis_us, 1):>8} "
             f"{found.elsewhere_cores:>9.2f}" + (f"  {found.failed} FAILED" if found.failed else "")
         )
+    for found in summaries:
+        if len(found.parts_us) > 1:
+            parts = ", ".join(f"{name} {cost:.1f}" for name, cost in found.parts_us.items())
+            lines.append(f"{found.scenario}, {found.system}: {parts} µs/request")
     return "\n".join(lines)
 
 

@@ -109,14 +109,15 @@ def turnout(directory: Path, body: str) -> Iterator[System]:
         worker(directory, "--redis-url", redis.url, "--artifacts", str(artifacts)) as (_, worker_pid),
         gateway(directory, redis_url=redis.url, core=cores()[1]) as (port, pid),
     ):
-        yield System("turnout", port, (pid, worker_pid), redis.pid, path=INFER, body=body)
+        pids = {"gateway": pid, "worker": worker_pid}
+        yield System("turnout", port, pids, redis.pid, path=INFER, body=body)
 
 
 @contextlib.contextmanager
 def turnout_worker(directory: Path, body: str) -> Iterator[System]:
     """One worker, asked without a gateway."""
     with worker(directory, "--model-file", str(MODEL)) as (port, pid):
-        yield System("turnout worker", port, (pid,), path=INFER, body=body)
+        yield System("turnout worker", port, {"worker": pid}, path=INFER, body=body)
 
 
 @contextlib.contextmanager
@@ -127,7 +128,7 @@ def server(name: str, directory: Path, body: str) -> Iterator[System]:
     variables = {"MODEL_FILE": str(MODEL), "HOME": str(directory), **found.variables}
     with started(command, core=cores()[1], log=log, environment=variables) as pid:
         wait_for_port(port, pid=pid, log=log)
-        yield System(name, port, (pid,), path=found.path, body=body)
+        yield System(name, port, {name: pid}, path=found.path, body=body)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from email.message import Message
@@ -41,11 +41,11 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """A running system: where it answers what, its process trees, and its Redis if it has one."""
+    """A running system: where it answers what, its process trees by what they are, and its Redis if any."""
 
     name: str
     port: int
-    pids: tuple[int, ...]
+    pids: Mapping[str, int]
     redis_pid: int | None = None
     path: str = PATH
     body: str = BODY

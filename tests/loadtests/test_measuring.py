@@ -15,7 +15,7 @@ from loadtests.cpu import CpuTime, busy_time, parse_stat, tree_time
 from loadtests.drive import BODY, parse
 from loadtests.installation import documents
 from loadtests.machine import describe
-from loadtests.measure import system_time
+from loadtests.measure import times
 from loadtests.rounds import Measurement, summarise, table
 from loadtests.systems import System
 
@@ -32,6 +32,7 @@ ONE = Measurement(
     cpu_us=20.0,
     user_us=8.0,
     system_us=12.0,
+    parts_us={"nginx": 20.0},
     upstream_requests=1.0,
     redis_us=0.0,
     elsewhere_cores=0.1,
@@ -110,11 +111,20 @@ def test_user_and_system_time_stay_apart() -> None:
     assert (found.user_us, found.system_us) == (9.0, 13.0)
 
 
-def test_the_time_of_a_system_is_that_of_all_its_processes() -> None:
+def test_the_time_of_each_of_a_systems_processes_is_read() -> None:
     ours, parents = os.getpid(), os.getppid()
-    both = system_time(System("turnout", 1, (ours, parents)))
-    assert both.total_s >= tree_time(ours).total_s
-    assert system_time(System("turnout", 1, ())) == CpuTime()
+    before = tree_time(ours)
+    found = times(System("turnout", 1, {"gateway": ours, "worker": parents}))
+    assert list(found) == ["gateway", "worker"]
+    assert found["gateway"].total_s >= before.total_s
+
+
+def test_the_parts_of_a_system_are_told_below_the_table() -> None:
+    both = replace(ONE, system="turnout", parts_us={"gateway": 12.0, "worker": 8.0})
+    rounds = [both, replace(both, round=2, parts_us={"gateway": 14.0, "worker": 9.0}), ONE]
+    text = table(summarise(rounds, reference="nginx"), reference="nginx")
+    assert text.splitlines()[-1] == "split, turnout: gateway 13.0, worker 8.5 µs/request"
+    assert len(text.splitlines()) == 4
 
 
 def test_scenarios_are_kept_apart() -> None:

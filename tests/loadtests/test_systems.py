@@ -119,7 +119,7 @@ def answering() -> Iterator[System]:
     thread.start()
     Answers.refusals = 2
     Answers.headers_given = {"turnout-version": "1", "turnout-prediction-id": "x"}
-    yield System("peer", server.server_address[1], (os.getpid(),))
+    yield System("peer", server.server_address[1], {"peer": os.getpid()})
     server.shutdown()
     thread.join()
     server.server_close()
