@@ -24,6 +24,7 @@ from gateway.upstream.connection import Connection, Failure
 from gateway.upstream.worker import Worker
 from gateway.wire.protocol import HttpProtocol
 from gateway.wire.replies import STATUS_LINE, error_body, error_head
+from gateway.wire.room import Room
 
 _AGAIN = frozenset(
     {b"overloaded", b"draining", b"not_ready"}
@@ -34,9 +35,10 @@ _REPLY_HEADERS = (b"content-type", h.JSON_LENGTH, b"retry-after", h.ERROR)
 class Lane:
     """What the exchanges of one process share."""
 
-    __slots__ = ("in_flight", "shadower", "tallies")
+    __slots__ = ("in_flight", "room", "shadower", "tallies")
 
-    def __init__(self, tallies: Tallies, shadower: Shadower) -> None:
+    def __init__(self, tallies: Tallies, shadower: Shadower, room: Room) -> None:
+        self.room = room  # for large replies
         self.tallies = tallies
         self.shadower = shadower
         self.in_flight: dict[Exchange, None] = {}
@@ -137,6 +139,10 @@ class Exchange:
             body,
         )
 
+    @property
+    def room(self) -> Room:
+        return self.lane.room
+
     # -- the outcome of an attempt ----------------------------------------------------------------------
 
     def on_plain(self, worker_us: int, output: bytes | None, body: bytes) -> None:
@@ -166,6 +172,9 @@ class Exchange:
         if failure is Failure.BUSY:
             if not self._retry():
                 self._fail("overloaded", "Every connection to the workers is in use.", retry_after_s=1)
+            return
+        if failure is Failure.NO_ROOM:
+            self._fail("overloaded", "Too many large replies are on their way: try again.", retry_after_s=1)
             return
         self.worker.failed()
         if not self._retry():

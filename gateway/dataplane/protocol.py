@@ -12,17 +12,18 @@ class GatewayProtocol(HttpProtocol):
 
     table: ClassVar[Table]
     lane: ClassVar[Lane]
-    exchange: Exchange | None = None
+    serving: Exchange | None
 
     def serve(self, url: bytes, headers: dict[bytes, bytes], body: bytes) -> bool:
         found = self.table.by_path.get(url)
         if found is None:
             return False
         entry, pinned = found
-        exchange = self.exchange = Exchange(self.lane, self, entry, headers, body)
+        exchange = self.serving = Exchange(self.lane, self, entry, headers, body)
         exchange.begin(pinned)
         return True
 
     def client_gone(self) -> None:
-        if self.exchange is not None:
-            self.exchange.gone()
+        exchange, self.serving = self.serving, None
+        if exchange is not None:
+            exchange.gone()

@@ -23,6 +23,8 @@ class GatewaySettings:
     shadow_in_flight: int = 64  # copies on the wire at once, per shadow of a route
     shadow_queue: int = 1024  # copies that wait behind them; more are dropped and counted
     shadow_bytes: int = 64 * 1024 * 1024  # bodies held for shadows, all together
+    body_memory_bytes: int = 256 * 1024 * 1024  # large bodies in flight in a process: 64 of 1 MiB both ways
+    body_wait_s: float = 1.0  # how long a large body waits for its room; then 503
     drain_grace_s: float = 1.0  # unready, but accepting: a balancer has to notice first
     drain_deadline_s: float = 30.0  # the longest request that a drain waits for
 

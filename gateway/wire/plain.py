@@ -8,6 +8,7 @@ parser, and a test holds both to the same reading. Pure; called by `protocol` fo
 import re
 
 from gateway.wire.limits import Limits
+from gateway.wire.room import FREE_BYTES
 
 _POST = re.compile(rb"POST ([!-~]+) HTTP/1\.1\r\n((?:[A-Za-z0-9_-]+: [!-~](?:[ -~]*[!-~])?\r\n)++)\r\n")
 _HEADER = re.compile(rb"([^:]+): ([^\r]+)\r\n")
@@ -32,6 +33,7 @@ def read_plain(data: bytes, limits: Limits) -> tuple[bytes, dict[bytes, bytes], 
         or len(pairs) > limits.headers
         or end > limits.head_bytes
         or len(data) > limits.body_bytes
+        or len(data) > FREE_BYTES
     ):
         return None
     return found[1], fields, data[end:]
