@@ -406,6 +406,8 @@ class HttpProtocol(HttpToolsProtocol):
             return
         held.put_all(parked.chunks)
         held.settle()
+        if not self.backlog and not self.is_refused:
+            self.flow.resume_reading()
         self._begin(parked.received._replace(body=held.as_body(), keep_alive=self.keep_alive))
 
     def _refuse_behind(self) -> None:
