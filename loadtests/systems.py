@@ -24,6 +24,11 @@ from loadtests.started import StartFailed, cores, free_port, started, tail, wait
 PEERS = Path(__file__).with_name("peers")
 MODEL = "bench"
 PATH = f"/v2/models/{MODEL}/infer"
+# What nginx needs to keep bodies of 16 MiB in memory, as Turnout does.
+IN_MEMORY = (
+    "client_max_body_size 32m; client_body_buffer_size 20m; proxy_buffer_size 64k; proxy_buffers 40 64k; "
+    "proxy_busy_buffers_size 1m; proxy_max_temp_file_size 0;"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class Scenario:
     systems: tuple[str, ...]
     has_shadow: bool = False
     is_foreign: bool = False
+    has_large_bodies: bool = False
+    reply_bytes: int = 0  # 0: the usual small reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ class Backend:
 
 
 @contextlib.contextmanager
-def backend(directory: Path, *, is_foreign: bool) -> Iterator[Backend]:
+def backend(directory: Path, *, is_foreign: bool, reply_bytes: int = 0) -> Iterator[Backend]:
     """The static model server, on the load generator's core."""
     ports = (free_port(), free_port(), free_port())
     log = directory / "backend.log"
@@ -67,7 +74,8 @@ def backend(directory: Path, *, is_foreign: bool) -> Iterator[Backend]:
         command = ["nginx", "-c", str(config)]
     else:
         pairs = [f"{port}={version}" for version, port in enumerate(ports, 1)]
-        command = [sys.executable, "-m", "loadtests.backend", *pairs]
+        size = [f"--reply-bytes={reply_bytes}"] if reply_bytes else []
+        command = [sys.executable, "-m", "loadtests.backend", *size, *pairs]
 
     def handled() -> int:
         with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/handled", timeout=5) as reply:
@@ -90,7 +98,7 @@ def system(name: str, scenario: Scenario, behind: Backend, directory: Path) -> I
     }
     directory.mkdir(parents=True)
     with starters[name](scenario, behind, directory) as running:
-        _check(running, directory)
+        _check(running, directory, reply=bytes(scenario.reply_bytes) or REPLY)
         yield running
 
 
@@ -98,6 +106,7 @@ def system(name: str, scenario: Scenario, behind: Backend, directory: Path) -> I
 def _nginx(scenario: Scenario, behind: Backend, directory: Path) -> Iterator[System]:
     port = free_port()
     mirror = "mirror /shadow;" if scenario.has_shadow else ""
+    mirror += IN_MEMORY if scenario.has_large_bodies else ""
     config = configured("nginx.conf", directory, behind.ports, PORT=str(port), MIRROR=mirror)
     log = directory / "nginx.log"
     with started(["nginx", "-c", str(config)], core=cores()[1], log=log) as pid:
@@ -150,7 +159,7 @@ def configured(template: str, directory: Path, ports: tuple[int, int, int], **va
     return path
 
 
-def _check(running: System, directory: Path) -> None:
+def _check(running: System, directory: Path, *, reply: bytes) -> None:
     """One request by hand, before thousands are counted."""
     request = urllib.request.Request(
         f"http://127.0.0.1:{running.port}{PATH}",
@@ -158,13 +167,13 @@ def _check(running: System, directory: Path) -> None:
         headers={"content-type": "application/json", "turnout-unit": "unit-000001"},
     )
     try:
-        with urllib.request.urlopen(request, timeout=5) as reply:
-            body, version, prediction = reply.read(), reply.headers["turnout-version"], reply.headers
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            body, version, prediction = answer.read(), answer.headers["turnout-version"], answer.headers
     except OSError as error:
         logs = "\n".join(f"{log.name}:\n{tail(log)}" for log in directory.glob("*.log"))
         raise StartFailed(f"{running.name} does not answer ({error}):\n{logs}") from None
-    if body != REPLY or version not in ("1", "2") or not prediction["turnout-prediction-id"]:
-        raise StartFailed(f"{running.name} answers wrongly: {body!r} with {dict(prediction)}")
+    if body != reply or version not in ("1", "2") or not prediction["turnout-prediction-id"]:
+        raise StartFailed(f"{running.name} answers wrongly: {body[:200]!r} with {dict(prediction)}")
 
 
 def scratch() -> AbstractContextManager[str]:
