@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
 
     def _begin(self) -> None:
         self.fields: dict[bytes, bytes] = {}
-        self.chunks: list[bytes] = []
+        self.chunks: list[bytes | memoryview] = []
         self.header_count = 0
         self.head_bytes = 0
         self.body_bytes = 0
@@ -158,9 +158,12 @@ class Connection(asyncio.Protocol):
                 self.owner.idle_again(self)
                 receiver.on_plain(int(plain[2]), plain[3], data[plain.end() :])
                 return
-        self.got_bytes = True
+        is_begin, self.got_bytes = not self.got_bytes, True
         try:
-            self.parser.feed_data(data)
+            if is_begin and len(data) > FREE_BYTES:
+                self._feed_head(data)
+            else:
+                self.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(Failure.GARBAGE)
             return
@@ -189,7 +192,7 @@ class Connection(asyncio.Protocol):
             body = self.held.as_body()
         else:
             chunks = self.chunks
-            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            body = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
         receiver, self.receiver = self.receiver, None
         is_reusable = self.keep_alive and not self.has_extra
         assert receiver is not None
@@ -221,6 +224,21 @@ class Connection(asyncio.Protocol):
             receiver.on_failure(failure)
 
     # -- large bodies -----------------------------------------------------------------------------------
+
+    def _feed_head(self, data: bytes) -> None:
+        """The parser copies what it hands over: of a large body it gets the head alone."""
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            self.parser.feed_data(data)
+            return
+        self.parser.feed_data(data[:end])
+        rest = memoryview(data)[end:]
+        if self.large_bytes and not self.problem and len(rest) <= self.large_bytes:
+            self.on_body(rest)
+            if self.body_bytes == self.large_bytes:
+                self.on_message_complete()
+        else:
+            self.parser.feed_data(rest)
 
     def _ask_for_room(self, room: Room) -> None:
         held = room.take(self.large_bytes, self.large_bytes)
@@ -298,7 +316,7 @@ class Connection(asyncio.Protocol):
         elif length > FREE_BYTES:
             self.large_bytes = length
 
-    def on_body(self, body: bytes) -> None:
+    def on_body(self, body: bytes | memoryview) -> None:
         if self.has_extra:
             return
         self.body_bytes += len(body)

@@ -61,7 +61,7 @@ class Parked(NamedTuple):
     """A request that came whole, in one piece with its head, and waits for room."""
 
     received: Received
-    chunks: list[bytes]
+    chunks: list[bytes | memoryview]
     waiting: Waiting
 
 
@@ -83,7 +83,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.fields: dict[bytes, bytes] = {}
         self.header_count = 0
         self.problem = ""  # why the head of the current request is refused
-        self.chunks: list[bytes] = []
+        self.chunks: list[bytes | memoryview] = []
         self.body_bytes = 0
         self.large_bytes = 0  # what a large body asks room for; 0: it is small
         self.large: Held | None = None  # the large body that is being read
@@ -186,7 +186,10 @@ class HttpProtocol(HttpToolsProtocol):
                 self.since = self.ticker.now
         self.chunk_bytes = len(data)
         try:
-            self.parser.feed_data(data)
+            if len(data) > FREE_BYTES and self.is_in_head:
+                self._feed_head(data)
+            else:
+                self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._refuse("bad_request", "This server speaks HTTP/1.1 and upgrades to nothing else.")
             return
@@ -294,7 +297,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse_body(self) -> None:
         self._refuse("too_large", f"The body is larger than {self.limits.body_bytes} bytes.")
 
-    def on_body(self, body: bytes) -> None:
+    def on_body(self, body: bytes | memoryview) -> None:
         if self.is_refused:
             return
         if self.large is not None:
@@ -324,7 +327,7 @@ class HttpProtocol(HttpToolsProtocol):
             parser.get_method(),
             self.url,
             self.fields,
-            chunks[0] if len(chunks) == 1 else b"".join(chunks),
+            bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks),
             parser.should_keep_alive(),
         )
         self.chunks = []
@@ -338,6 +341,21 @@ class HttpProtocol(HttpToolsProtocol):
             self._begin(received)
 
     # -- large bodies -----------------------------------------------------------------------------------
+
+    def _feed_head(self, data: bytes) -> None:
+        """The parser copies what it hands over: of a large body it gets the head alone."""
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            self.parser.feed_data(data)
+            return
+        self.parser.feed_data(data[:end])
+        rest = memoryview(data)[end:]
+        if not self.large_bytes or len(rest) > self.large_bytes or self.is_in_head or self.is_refused:
+            self.parser.feed_data(rest)
+        elif rest:
+            self.on_body(rest)
+            if self.body_bytes == self.large_bytes:
+                self.filled()
 
     def _ask_for_room(self, charge_bytes: int, length: int) -> None:
         self.large_bytes = charge_bytes

@@ -105,10 +105,10 @@ class Held(bytearray):
         surplus, self.charged = self.charged - len(self), len(self)
         self.room.give_back(surplus)
 
-    def put(self, at: int, chunk: bytes) -> None:
+    def put(self, at: int, chunk: bytes | memoryview) -> None:
         self[at : at + len(chunk)] = chunk
 
-    def put_all(self, chunks: list[bytes]) -> int:
+    def put_all(self, chunks: list[bytes | memoryview]) -> int:
         """From the beginning; gives how many bytes they are."""
         at = 0
         for chunk in chunks:
@@ -116,7 +116,7 @@ class Held(bytearray):
             at += len(chunk)
         return at
 
-    def grow(self, more: bytes) -> None:
+    def grow(self, more: bytes | memoryview) -> None:
         """Add to a body that cannot be refused any more: counted without asking."""
         self.extend(more)
         self.charged += len(more)
