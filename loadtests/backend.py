@@ -1,8 +1,8 @@
 """A static model server with the reply head of Turnout's workers, as cheap as Python can be.
 
-Run by the benchmark as `python -m loadtests.backend [--reply-bytes=N] PORT=VERSION ...`; not a model. It echoes
-the attempt token that gateways verify, so that nothing of a gateway's work is left out. `GET /handled` on any
-port answers how many requests it has answered on all of them. `--reply-bytes`: zeros instead of the usual reply.
+Run by the benchmark as `python -m loadtests.backend [--reply-bytes=N] PORT=VERSION ...`; not a model. It
+echoes the attempt token that gateways verify, so that nothing of a gateway's work is left out. `GET /handled`
+on any port answers how many requests it has answered on all of them. `--reply-bytes`: zeros for the usual reply.
 """
 
 import asyncio
@@ -78,7 +78,11 @@ class Backend(asyncio.BufferedProtocol):
             output=b"7",
         )
         body = Backend.body
-        self.transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, len(body)), body))
+        head = b"%bcontent-length: %d\r\n\r\n" % (head, len(body))
+        if body is BODY:
+            self.transport.write(head + body)
+        else:
+            self.transport.writelines((head, body))
 
 
 async def serve(listeners: list[tuple[int, bytes]]) -> None:

@@ -110,7 +110,8 @@ def measure(system: System, load: Load, number: int, *, seconds: float) -> Round
         p50_us=driven.p50_us,
         p99_us=driven.p99_us,
     )
-    say(f"  {load.name} {number} {system.name}: {found.mib_per_s:,.0f} MiB/s, {found.cpu_ms_per_mib:.2f} ms/MiB")
+    told = f"{found.mib_per_s:,.0f} MiB/s, {found.cpu_ms_per_mib:.2f} ms/MiB"
+    say(f"  {load.name} {number} {system.name}: {told}")
     return found
 
 
@@ -119,13 +120,13 @@ def run(load: Load, *, rounds: int, seconds: float) -> Iterator[tuple[Line, list
     scenario = Scenario(load.name, NAMES, has_large_bodies=True, reply_bytes=load.reply_mib * MIB)
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(scratch()))
-        behind = stack.enter_context(
-            backend(directory, is_foreign=False, reply_bytes=scenario.reply_bytes)
-        )
+        behind = stack.enter_context(backend(directory, is_foreign=False, reply_bytes=scenario.reply_bytes))
         systems = [stack.enter_context(system(name, scenario, behind, directory / name)) for name in NAMES]
         at_rest = [memory(each.pid, "VmRSS") for each in systems]
         found = [
-            measure(each, load, number, seconds=seconds) for number in range(1, rounds + 1) for each in systems
+            measure(each, load, number, seconds=seconds)
+            for number in range(1, rounds + 1)
+            for each in systems
         ]
         most = [memory(each.pid, "VmHWM") for each in systems]
     of_nginx = [each.mib_per_s for each in found if each.system == NAMES[0]]

@@ -34,7 +34,10 @@ def drive(
     units: int = UNITS,
     repeat: int = 1,
 ) -> Driven:
-    """Load one port for whole seconds (wrk knows no others) with `body` repeated so often; raises RuntimeError when wrk fails."""
+    """Load one port for whole seconds (wrk knows no others) with `body` repeated so often.
+
+    Raises RuntimeError when wrk fails.
+    """
     command = [
         *("taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"),
         *("--timeout", "5s", "-s", str(SCRIPT), f"http://127.0.0.1:{port}"),

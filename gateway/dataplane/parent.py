@@ -1,8 +1,8 @@
 """The parent of the gateway processes: one listening socket, N children, one metrics address.
 
 Children inherit the socket, so that a connection waiting to be accepted belongs to all of them and is not
-lost when one ends. A child that crashes is replaced. SIGHUP reads the settings again and replaces all children
-one by one, the new one first. The parent serves no traffic and never talks to Redis.
+lost when one ends. A child that crashes is replaced. SIGHUP reads the settings again and replaces all of
+them one by one, the new one first. The parent serves no traffic and never talks to Redis.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ FIRST_PAUSE_S = 0.2
 LAST_PAUSE_S = 10.0
 LAST_CALL_S = 0.2
 CALM_S = 30.0  # a child that lived this long has not crashed at start
-# glibc keeps freed bodies for the next ones, instead of giving them back and faulting in fresh pages each time:
-# a quarter of what a 1 MiB body costs. The thresholds are malloc's own largest; an operator's values win.
+# For glibc: keep the memory of freed bodies for the next ones, instead of giving it back and faulting in
+# fresh pages each time, which was up to a third of what a 1 MiB body costs. What an operator sets wins.
 _MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(32 * 1024 * 1024), "MALLOC_TRIM_THRESHOLD_": str(128 * 1024 * 1024)}
 log = logging.getLogger("turnout.gateway")
 
@@ -53,7 +53,7 @@ class Child:
 
 
 class Parent:
-    """`command` starts a child; it gets `--fd`, `--index` and `--ready-fd`. `load` reads the settings again."""
+    """`command` starts a child; it gets `--fd`, `--index`, `--ready-fd`. `load` reads the settings again."""
 
     def __init__(
         self,

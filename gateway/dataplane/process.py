@@ -21,7 +21,13 @@ from gateway.dataplane.app import Surface, build_app
 from gateway.dataplane.exchange import Lane
 from gateway.dataplane.feedback import FeedbackIntake
 from gateway.dataplane.follower import Follower, Identity
-from gateway.dataplane.metrics import Accuracies, count_predictions, measure_bodies, measure_process, measure_table
+from gateway.dataplane.metrics import (
+    Accuracies,
+    count_predictions,
+    measure_bodies,
+    measure_process,
+    measure_table,
+)
 from gateway.dataplane.protocol import GatewayProtocol
 from gateway.dataplane.recorder import Recorder
 from gateway.dataplane.settings import GatewaySettings, state_path

@@ -1,4 +1,4 @@
-"""SIGHUP: settings that can change live do, in new processes, without a lost request; wrong ones change nothing."""
+"""SIGHUP: settings that can change live do, without a lost request; wrong ones change nothing."""
 
 import asyncio
 import os

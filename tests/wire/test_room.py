@@ -20,7 +20,7 @@ from tests.sockets import Raw, eventually, free_socket
 
 KIB = 1024
 Way = Callable[[str, bytes], bytes]
-BODY = random.Random(7).randbytes(1000 * KIB)  # noqa: S311
+BODY = random.Random(7).randbytes(1000 * KIB)
 
 
 P = ParamSpec("P")
@@ -110,9 +110,7 @@ def chunked(path: str, body: bytes) -> bytes:
 @pytest.mark.parametrize("size", [0, 1, FREE_BYTES, FREE_BYTES + 1, 200 * KIB, 1000 * KIB])
 @pytest.mark.parametrize("way", [sized, chunked])
 @on_uvloop
-async def test_a_body_of_any_size_comes_as_it_was_sent_and_the_next_request_too(
-    size: int, way: Way
-) -> None:
+async def test_a_body_of_any_size_comes_as_it_was_sent_and_the_next_request_too(size: int, way: Way) -> None:
     world = await start(10_000 * KIB)
     raw = await world.open()
     for _ in range(2):
@@ -180,9 +178,7 @@ async def test_large_bodies_wait_in_the_order_in_which_they_came() -> None:
 @pytest.mark.parametrize("size", [100 * KIB, 1000 * KIB])
 @pytest.mark.parametrize("way", [sized, chunked])
 @on_uvloop
-async def test_a_body_without_room_in_time_is_refused_and_told_when_to_try_again(
-    size: int, way: Way
-) -> None:
+async def test_a_body_without_room_in_time_is_refused_and_told_when_to_try_again(size: int, way: Way) -> None:
     world = await start(100 * KIB, wait_s=0.05, limits=Limits(body_bytes=1000 * KIB))
     first, second = await world.open(), await world.open()
     first.send(sized("/later", BODY[: 90 * KIB]))
@@ -251,8 +247,8 @@ async def test_a_reply_counts_until_a_slow_client_has_read_it() -> None:
 
 @on_uvloop
 async def test_room_is_given_back_once_however_requests_end() -> None:
-    """At random: answered, refused, cut off in the head, the body, the wait, the reply, too slow, too large."""
-    chance = random.Random(11)  # noqa: S311
+    """At random: answered, refused, cut off in the head, body, wait or reply, too slow, too large."""
+    chance = random.Random(11)
     limits = Limits(body_bytes=900 * KIB, body_s=0.2, body_bytes_per_s=10**9, linger_s=0.2)
     world = await start(1200 * KIB, wait_s=0.1, limits=limits)
     endings: Counter[str] = Counter()
