@@ -2,7 +2,7 @@
 
 Run by the benchmark as `python -m loadtests.backend [--reply-bytes=N] PORT=VERSION ...`; not a model. It
 echoes the attempt token that gateways verify, so that nothing of a gateway's work is left out. `GET /handled`
-on any port answers how many requests it has answered on all of them. `--reply-bytes`: zeros for the usual reply.
+on any port answers how many requests it has answered on all of them. `--reply-bytes`: zeros as the reply.
 """
 
 import asyncio
