@@ -11,6 +11,8 @@ not told, since a body that asked for more and more could wait for others that d
 room the socket is not read; if there is none in time, the answer is 503. The rest of a body of known length
 goes around the parser (`filling`).
 
+One class in one long module, since every part of it changes the one state of a connection.
+
 Must not know: routes, models, tensors. Subclassed by `gateway.dataplane` and `workers.server`.
 """
 
