@@ -135,7 +135,9 @@ def numbers(section: Any, path: str = "") -> Iterator[tuple[str, float]]:
 
 def _impossible(settings: Settings) -> list[str]:
     """Every number is a count, a size, a time or a port: none is negative."""
-    return [
+    processes = settings.gateway.processes
+    none = ["gateway.processes: a gateway needs at least one"] if processes == 0 else []
+    return none + [
         f"{path}: {value:g} is not between 0 and {MAX_PORT}"
         if path.endswith("port")
         else f"{path}: {value:g} is negative"

@@ -47,6 +47,16 @@ def tree_time(root: int) -> CpuTime:
     return total
 
 
+def descendants(root: int) -> set[int]:
+    """A process and its living descendants."""
+    processes = dict(_processes())
+    found, generation = set[int](), {root}
+    while generation:
+        found |= generation
+        generation = {pid for pid, (parent, _) in processes.items() if parent in generation}
+    return found
+
+
 def busy_time() -> float:
     """Seconds of CPU that everything on this machine has used, all cores together."""
     line = (PROC / "stat").read_text().split("\n", 1)[0].split()[1:]

@@ -24,13 +24,24 @@ class Driven:
 
 
 def drive(
-    port: int, path: str, *, seconds: float, core: int, body: str = BODY, connections: int = CONNECTIONS
+    port: int,
+    path: str,
+    *,
+    seconds: float,
+    core: int,
+    body: str = BODY,
+    connections: int = CONNECTIONS,
+    units: int = UNITS,
+    repeat: int = 1,
 ) -> Driven:
-    """Load one port for whole seconds (wrk knows no others); raises RuntimeError when wrk fails."""
+    """Load one port for whole seconds (wrk knows no others) with `body` repeated so often.
+
+    Raises RuntimeError when wrk fails.
+    """
     command = [
         *("taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s"),
         *("--timeout", "5s", "-s", str(SCRIPT), f"http://127.0.0.1:{port}"),
-        *("--", path, body, str(UNITS)),
+        *("--", path, body, str(units), str(repeat)),
     ]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     if run.returncode != 0:

@@ -1,11 +1,12 @@
 -- One prediction after another, for wrk: a small JSON body and a unit id that changes with every request.
--- Arguments after "--": path, body, number of units. Prints one line of JSON when it is done.
+-- Arguments after "--": path, body, number of units, and how often the body is repeated (1). Prints one line of JSON when it is done.
 
 local prepared = {}
 local position = 0
 
 function init(arguments)
   local path, body, units = arguments[1], arguments[2], tonumber(arguments[3])
+  body = string.rep(body, tonumber(arguments[4] or 1))
   local headers = { ["content-type"] = "application/json" }
   math.randomseed(1)
   for index = 1, units do

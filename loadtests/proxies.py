@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from loadtests.backend import BODY as REPLY
 from loadtests.environments import PROXIES, Environment
 from loadtests.installation import gateway, installation
 from loadtests.started import StartFailed, cores, free_port, started, wait_for_port
@@ -26,6 +27,7 @@ class Proxy:
     templates: tuple[str, ...]
     command: Callable[[str], list[str]]
     mirror: tuple[str | None, str] = (None, "")
+    in_memory: str = ""  # added to it where bodies of 16 MiB are to stay in memory, as Turnout keeps them
     gives_headers: bool = True
     environment: Environment | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
@@ -41,6 +43,10 @@ PEERS: Mapping[str, Proxy] = {
         templates=("nginx.conf",),
         command=lambda config: ["nginx", "-c", config],
         mirror=("mirror /shadow;", ""),
+        in_memory=(
+            "client_max_body_size 32m; client_body_buffer_size 20m; proxy_buffer_size 64k; "
+            "proxy_buffers 40 64k; proxy_busy_buffers_size 1m; proxy_max_temp_file_size 0;"
+        ),
     ),
     "haproxy": Proxy(
         templates=("haproxy.cfg",),
@@ -69,7 +75,8 @@ def system(name: str, scenario: Scenario, behind: Backend, directory: Path) -> I
     directory.mkdir(parents=True)
     start, gives_headers = (_turnout, True) if name == "turnout" else (_peer, PEERS[name].gives_headers)
     with start(name, scenario, behind, directory) as running:
-        check(running, directory, gives_headers=gives_headers)
+        reply = bytes(scenario.reply_bytes) or REPLY
+        check(running, directory, reply=reply, gives_headers=gives_headers)
         yield running
 
 
@@ -79,6 +86,8 @@ def _peer(name: str, scenario: Scenario, behind: Backend, directory: Path) -> It
     mirror = proxy.mirror[0 if scenario.has_shadow else 1]
     if mirror is None:
         raise StartFailed(f"{name} has no shadow copies of its own")
+    if scenario.has_large_bodies:
+        mirror += proxy.in_memory
     config, *_ = (
         configured(template, directory, behind.ports, PORT=str(port), MIRROR=mirror)
         for template in proxy.templates

@@ -37,6 +37,8 @@ class Scenario:
     systems: tuple[str, ...]
     has_shadow: bool = False
     is_foreign: bool = False
+    has_large_bodies: bool = False
+    reply_bytes: int = 0  # 0: the usual small reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Backend:
 
 
 @contextlib.contextmanager
-def backend(directory: Path, *, is_foreign: bool) -> Iterator[Backend]:
+def backend(directory: Path, *, is_foreign: bool, reply_bytes: int = 0) -> Iterator[Backend]:
     """The static model server, on the load generator's core."""
     ports = (free_port(), free_port(), free_port())
     log = directory / "backend.log"
@@ -70,7 +72,8 @@ def backend(directory: Path, *, is_foreign: bool) -> Iterator[Backend]:
         command = ["nginx", "-c", str(config)]
     else:
         pairs = [f"{port}={version}" for version, port in enumerate(ports, 1)]
-        command = [sys.executable, "-m", "loadtests.backend", *pairs]
+        size = [f"--reply-bytes={reply_bytes}"] if reply_bytes else []
+        command = [sys.executable, "-m", "loadtests.backend", *size, *pairs]
 
     def handled() -> int:
         with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/handled", timeout=5) as reply:
@@ -96,12 +99,12 @@ def configured(template: str, directory: Path, ports: tuple[int, int, int], **va
     return path
 
 
-def check(running: System, directory: Path, *, gives_headers: bool) -> None:
+def check(running: System, directory: Path, *, reply: bytes, gives_headers: bool) -> None:
     """One request by hand, before thousands are counted; `gives_headers`: version and id are in the reply."""
     body, headers = answer(running, directory)
     named = headers["turnout-version"] in ("1", "2") and headers["turnout-prediction-id"]
-    if body != REPLY or (gives_headers and not named):
-        raise StartFailed(f"{running.name} answers wrongly: {body!r} with {dict(headers)}")
+    if body != reply or (gives_headers and not named):
+        raise StartFailed(f"{running.name} answers wrongly: {body[:200]!r} with {dict(headers)}")
 
 
 def answer(running: System, directory: Path) -> tuple[bytes, Message]:

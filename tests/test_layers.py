@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway.core": {"gateway.contract"},
     "gateway.wire": {"gateway.contract"},
     "gateway.store": {"gateway.contract", "gateway.core"},
-    "gateway.upstream": {"gateway.contract", "gateway.core"},
+    "gateway.upstream": {"gateway.contract", "gateway.core", "gateway.wire"},
     "gateway.observe": {"gateway.contract", "gateway.core", "gateway.wire"},
     "gateway.dataplane": BELOW_DATAPLANE,
     "gateway.control": (BELOW_DATAPLANE - {"gateway.upstream", "gateway.wire"}) | {"workers.artifact"},

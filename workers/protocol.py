@@ -68,12 +68,13 @@ class RequestReader:
 
     def read(self, body: bytes, json_length: bytes | None) -> InferRequest:
         """`json_length` is the header `Inference-Header-Content-Length`, if there was one."""
-        tail = b""
+        tail = memoryview(b"")
         if json_length is not None:
             size = _length(json_length, len(body))
             if size == 0:
                 return self._read_raw(body)
-            body, tail = body[:size], body[size:]
+            tail = memoryview(body)[size:]  # tensors of many MiB are not copied
+            body = body[:size]
         try:
             request = _DECODER.decode(body)
         except msgspec.ValidationError as error:
@@ -82,7 +83,7 @@ class RequestReader:
             raise CallerError("invalid_json", f"The body is not valid JSON: {error}") from None
         except RecursionError:
             raise CallerError("invalid_json", "The body is JSON nested too deeply") from None
-        inputs = self._read_inputs(request.inputs, memoryview(tail))
+        inputs = self._read_inputs(request.inputs, tail)
         if request.outputs is None and request.parameters is None:
             return InferRequest(request.id, inputs, self._all, self._none_binary)
         return self._with_outputs(request, inputs)

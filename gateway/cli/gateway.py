@@ -13,7 +13,7 @@ from gateway.contract.errors import CallerError
 from gateway.contract.lifeline import SETTINGS
 from gateway.dataplane.parent import Parent, child_command, run_parent
 from gateway.dataplane.process import GatewayProcess, serve_until_signal
-from gateway.dataplane.settings import load
+from gateway.dataplane.settings import GatewaySettings, load
 from gateway.observe.logs import configure
 from gateway.settings import load as load_settings
 
@@ -63,7 +63,11 @@ def listen(host: str, port: int) -> socket.socket:
 def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, **flags: Any) -> None:
     configure(process="gateway")
     given = {"redis_url": redis_url, "data_dir": data_dir, "gateway": flags}
-    settings = load_settings(config, flags=given).gateway
+
+    def read() -> GatewaySettings:
+        return load_settings(config, flags=given).gateway
+
+    settings = read()
     if settings.host not in LOOPBACK and not settings.allow_unauthenticated:
         raise CallerError(
             "refused",
@@ -78,8 +82,13 @@ def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, *
             f"{settings.data_dir} cannot be written ({error.strerror}): give a --data-dir that you own.",
         ) from None
     sock = listen(settings.host, settings.port)
-    settings = replace(settings, port=sock.getsockname()[1])
-    parent = Parent(child_command(), sock, settings)
+    asked_port, port = settings.port, sock.getsockname()[1]
+
+    def read_again() -> GatewaySettings:
+        again = read()
+        return replace(again, port=port) if again.port == asked_port else again
+
+    parent = Parent(child_command(), sock, replace(settings, port=port), read_again)
     try:
         uvloop.run(run_parent(parent, listen(settings.host, settings.metrics_port)))
     except RuntimeError as error:

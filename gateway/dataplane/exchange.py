@@ -26,6 +26,7 @@ from gateway.upstream.connection import Connection, Failure
 from gateway.upstream.worker import Worker
 from gateway.wire.protocol import HttpProtocol
 from gateway.wire.replies import STATUS_LINE, error_body, error_head
+from gateway.wire.room import Room
 
 _AGAIN = frozenset(
     {b"overloaded", b"draining", b"not_ready"}
@@ -42,9 +43,10 @@ NOTABLE = frozenset({h.TIMEOUT_MS, h.PREDICTION_ID, b"content-encoding", *h.PASS
 class Lane:
     """What the exchanges of one process share."""
 
-    __slots__ = ("in_flight", "queues", "shadower", "tallies")
+    __slots__ = ("in_flight", "queues", "room", "shadower", "tallies")
 
-    def __init__(self, tallies: Tallies, shadower: Shadower) -> None:
+    def __init__(self, tallies: Tallies, shadower: Shadower, room: Room) -> None:
+        self.room = room  # for large replies
         self.tallies = tallies
         self.shadower = shadower
         self.in_flight: dict[Exchange, None] = {}
@@ -170,10 +172,14 @@ class Exchange:
         self.attempts += 1
         self.worker = worker
         self.sent = now
-        left_ms = int((self.deadline - now) * 1000)
+        left_ms = int((self.deadline - now) * 1000 + 0.5)
         if left_ms < 1:
             left_ms = 1
         worker.send(self, self.target.upstream_head + self.forwarded, left_ms, self.body)
+
+    @property
+    def room(self) -> Room:
+        return self.lane.room
 
     # -- the outcome of an attempt ----------------------------------------------------------------------
 
@@ -203,6 +209,9 @@ class Exchange:
         if failure is Failure.BUSY:
             if not self._retry():
                 self._fail("overloaded", "Every connection to the workers is in use.", retry_after_s=1)
+            return
+        if failure is Failure.NO_ROOM:
+            self._fail("overloaded", "Too many large replies are on their way: try again.", retry_after_s=1)
             return
         self.worker.failed(failure)
         if not (self._retry() or (failure is Failure.REFUSED and self._fall_back())):

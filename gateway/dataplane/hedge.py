@@ -16,6 +16,7 @@ from gateway.dataplane.table import Entry
 from gateway.upstream.connection import Connection, Failure
 from gateway.upstream.worker import Worker
 from gateway.wire.protocol import HttpProtocol
+from gateway.wire.room import Room
 
 
 class Second:
@@ -29,6 +30,10 @@ class Second:
         self.sent = sent
         self.connection: Connection | None = None
         self.is_over = False
+
+    @property
+    def room(self) -> Room:
+        return self.hedged.room
 
     def on_plain(self, worker_us: int, output: bytes | None, body: bytes) -> None:
         self.hedged.second_won()
@@ -91,7 +96,7 @@ class Hedged(Exchange):
         second, self.second = self.second, None
         assert second is not None
         second.is_over = True
-        if failure not in (Failure.STALE, Failure.BUSY):
+        if failure not in (Failure.STALE, Failure.BUSY, Failure.NO_ROOM):
             second.worker.failed(failure)
         if not self.is_first_out:
             self._fail("bad_upstream", f"The worker failed ({failure.value}).")
@@ -100,7 +105,7 @@ class Hedged(Exchange):
         self.is_first_out = False
         if self.second is None or failure is Failure.STALE:
             super().on_failure(failure)
-        elif failure is not Failure.BUSY:
+        elif failure not in (Failure.BUSY, Failure.NO_ROOM):
             self.worker.failed(failure)  # and the second attempt decides
 
     def on_reply(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:

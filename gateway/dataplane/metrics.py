@@ -13,6 +13,7 @@ from gateway.dataplane.tally import Tallies
 from gateway.observe.catalogue import coarse
 from gateway.observe.state import MetricsState
 from gateway.store.predictions import Predictions
+from gateway.wire.room import Room
 
 ACCURACY_MINUTES = 60
 MODELS_AT_ONCE = 100  # reading one costs 2 ms; with more models than this, a value is renewed more seldom
@@ -75,6 +76,13 @@ def measure_process(
     state.gauge("turnout_connections", connections)
     state.gauge("turnout_loop_lag_seconds", loop_lag_s)
     state.count("turnout_process_cpu_seconds_total", time.process_time())
+
+
+def measure_bodies(state: MetricsState, *rooms: Room) -> None:
+    """Large bodies of requests and replies together."""
+    state.gauge("turnout_body_bytes", sum(room.used_bytes for room in rooms))
+    state.count("turnout_body_waits_total", sum(room.waits for room in rooms))
+    state.count("turnout_body_refused_total", sum(room.refused for room in rooms))
 
 
 class Accuracies:

@@ -21,7 +21,13 @@ from gateway.dataplane.app import Surface, build_app
 from gateway.dataplane.exchange import Lane
 from gateway.dataplane.feedback import FeedbackIntake
 from gateway.dataplane.follower import Follower, Identity
-from gateway.dataplane.metrics import Accuracies, count_predictions, measure_process, measure_table
+from gateway.dataplane.metrics import (
+    Accuracies,
+    count_predictions,
+    measure_bodies,
+    measure_process,
+    measure_table,
+)
 from gateway.dataplane.protocol import GatewayProtocol
 from gateway.dataplane.recorder import Recorder
 from gateway.dataplane.settings import GatewaySettings, state_path
@@ -36,6 +42,7 @@ from gateway.store.fleet import FleetStore
 from gateway.store.predictions import Predictions
 from gateway.store.watch import Watch
 from gateway.upstream.pool import PoolSet
+from gateway.wire.room import Room
 from gateway.wire.server import HttpServer
 from gateway.wire.tasks import end_tasks
 
@@ -62,8 +69,12 @@ class GatewayProcess:
         self.pools = PoolSet(slow_start_s=settings.slow_start_s)
         self.recorder = Recorder(self.gateway_id, self.tallies, bound=settings.recorder_bound)
         self.table = Table(self.pools, self.recorder, self.tallies)
-        self.shadower = Shadower(self.tallies, settings)
-        self.lane = Lane(self.tallies, self.shadower)
+        # Halves: replies must never wait for requests, since a request is held until it has its reply.
+        self.requests, self.replies = (
+            Room(settings.body_memory_bytes // 2, wait_s=settings.body_wait_s) for _ in range(2)
+        )
+        self.shadower = Shadower(self.tallies, settings, self.replies)
+        self.lane = Lane(self.tallies, self.shadower, self.replies)
         self.fleet = FleetStore(self.redis)
         self.follower = Follower(
             self.table,
@@ -80,7 +91,7 @@ class GatewayProcess:
             turnout_version=__version__,
         )
         protocol = type("Protocol", (GatewayProtocol,), {"table": self.table, "lane": self.lane})
-        self.server = HttpServer(protocol, build_app(surface), limits=settings.limits)
+        self.server = HttpServer(protocol, build_app(surface), limits=settings.limits, room=self.requests)
         self.tasks: list[asyncio.Task[None]] = []
         self.index = index
         self.accuracies = Accuracies(self.predictions)
@@ -197,6 +208,7 @@ class GatewayProcess:
         measure_process(
             state, self.recorder, self.shadower, connections=connections, loop_lag_s=self.loop_lag_s
         )
+        measure_bodies(state, self.requests, self.replies)
         self.accuracies.measure(state)
         return state
 

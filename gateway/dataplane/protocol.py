@@ -13,7 +13,7 @@ class GatewayProtocol(HttpProtocol):
 
     table: ClassVar[Table]
     lane: ClassVar[Lane]
-    exchange: Exchange | None = None
+    serving: Exchange | None
 
     def serve(self, url: bytes, headers: dict[bytes, bytes], body: bytes) -> bool:
         found = self.table.by_path.get(url) or self.table.find(url)
@@ -21,10 +21,11 @@ class GatewayProtocol(HttpProtocol):
             return False
         entry, pinned = found
         kind = Exchange if entry.hedge_s is None else Hedged
-        exchange = self.exchange = kind(self.lane, self, entry, headers, body)
+        exchange = self.serving = kind(self.lane, self, entry, headers, body)
         exchange.begin(pinned)
         return True
 
     def client_gone(self) -> None:
-        if self.exchange is not None:
-            self.exchange.gone()
+        exchange, self.serving = self.serving, None
+        if exchange is not None:
+            exchange.gone()

@@ -1,6 +1,6 @@
 """Settings of a gateway process, each with its unit, default and reason."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -24,8 +24,20 @@ class GatewaySettings:
     shadow_in_flight: int = 64  # copies on the wire at once, per shadow of a route
     shadow_queue: int = 1024  # copies that wait behind them; more are dropped and counted
     shadow_bytes: int = 64 * 1024 * 1024  # bodies held for shadows, all together
+    body_memory_bytes: int = 256 * 1024 * 1024  # large bodies in flight in a process: 64 of 1 MiB both ways
+    body_wait_s: float = 1.0  # how long a large body waits for its room; then 503
     drain_grace_s: float = 1.0  # unready, but accepting: a balancer has to notice first
     drain_deadline_s: float = 30.0  # the longest request that a drain waits for
+
+
+# What a running gateway cannot change: its sockets, and what they were opened for.
+NEED_RESTART = ("redis_url", "data_dir", "host", "port", "metrics_port", "allow_unauthenticated")
+
+
+def with_live(now: GatewaySettings, wanted: GatewaySettings) -> tuple[GatewaySettings, list[str]]:
+    """What is to be served from now on, and the names of wanted changes that need a restart."""
+    changed = [name for name in NEED_RESTART if getattr(now, name) != getattr(wanted, name)]
+    return replace(wanted, **{name: getattr(now, name) for name in NEED_RESTART}), changed
 
 
 _ADAPTER = TypeAdapter(GatewaySettings)

@@ -23,6 +23,7 @@ from gateway.dataplane.table import Entry, Target
 from gateway.dataplane.tally import Tallies
 from gateway.upstream.connection import Connection, Failure
 from gateway.upstream.worker import Worker
+from gateway.wire.room import Room
 
 
 class ShadowLine:
@@ -36,7 +37,8 @@ class ShadowLine:
 
 
 class Shadower:
-    def __init__(self, tallies: Tallies, settings: GatewaySettings) -> None:
+    def __init__(self, tallies: Tallies, settings: GatewaySettings, room: Room) -> None:
+        self.room = room  # for large replies
         self.tallies = tallies
         self.most_on_wire = settings.shadow_in_flight
         self.most_waiting = settings.shadow_queue
@@ -175,6 +177,10 @@ class Copy:
         admission = self.target.pool.admission
         return admission.active * 2 < admission.limit
 
+    @property
+    def room(self) -> Room:
+        return self.shadower.room
+
     def start(self) -> None:
         worker = self.target.pool.pick()
         if worker is None:
@@ -233,10 +239,11 @@ class Copy:
             self.shadower.on_wire[self] = None
             self.start()
             return
-        if failure is not Failure.BUSY:
+        is_ours = failure in (Failure.BUSY, Failure.NO_ROOM)
+        if not is_ours:
             assert self.worker is not None
             self.worker.failed(failure)
-        self._failed("overloaded" if failure is Failure.BUSY else "bad_upstream")
+        self._failed("overloaded" if is_ours else "bad_upstream")
 
     def expired(self) -> None:
         if self.connection is not None:

@@ -6,6 +6,9 @@ and anything that follows an answer, closes the connection: bytes that nobody as
 the next request (that went wrong in public HTTP clients: aio-libs/aiohttp#13656). Redirects are failures,
 nothing is decompressed.
 
+A large reply needs the receiver's `room`: the worker is not read until there is some. A reply whose length is
+not told cannot ask for it beforehand, and is counted as it grows.
+
 Must not know: who asked, what happens after a failure. Used by `pool`.
 """
 
@@ -18,6 +21,8 @@ import httptools
 
 from gateway.contract import headers as h
 from gateway.contract.reply import match_plain
+from gateway.wire.filling import Filling
+from gateway.wire.room import FREE_BYTES, Held, Room, Waiting
 
 MAX_HEAD_HEADERS = 100
 MAX_HEAD_BYTES = 32 * 1024
@@ -38,6 +43,7 @@ class Failure(StrEnum):
     GARBAGE = "garbage"  # not an answer by the rules above
     MISMATCH = "mismatch"  # an answer, but not to this attempt or not of this version
     BUSY = "busy"  # no further connection may be opened, to this worker or by this process
+    NO_ROOM = "no room"  # the reply is large, and too many of them are held
 
 
 class Receiver(Protocol):
@@ -45,6 +51,10 @@ class Receiver(Protocol):
 
     connection: "Connection | None"  # set while the attempt is on the wire
     is_over: bool  # nobody waits any more
+
+    @property
+    def room(self) -> Room:
+        """For large replies."""
 
     def on_plain(self, worker_us: int, output: bytes | None, body: bytes) -> None:
         """A Turnout worker's answer with status 200 and a JSON body."""
@@ -67,9 +77,9 @@ class Owner(Protocol):
 
 class Connection(asyncio.Protocol):
     __slots__ = (
-        "body_bytes", "chunks", "expected", "fields", "got_bytes", "has_extra", "header_count", "interim",
-        "is_closed", "is_done", "is_framed", "is_unused", "keep_alive", "owner", "parser", "problem",
-        "receiver", "transport", "uses", "wire_bytes",
+        "body_bytes", "chunks", "expected", "fields", "filling", "got_bytes", "has_extra", "header_count",
+        "held", "interim", "is_closed", "is_done", "is_framed", "is_unused", "keep_alive", "large_bytes",
+        "owner", "parser", "problem", "receiver", "transport", "uses", "waiting", "wire_bytes",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -84,14 +94,19 @@ class Connection(asyncio.Protocol):
         self.expected = b""
         self.got_bytes = False
         self.has_extra = False
+        self.held: Held | None = None  # the large body that is being read
+        self.filling: Filling | None = None
+        self.waiting: Waiting | None = None  # for room; the socket is not read meanwhile
         self._begin()
 
     def _begin(self) -> None:
         self.fields: dict[bytes, bytes] = {}
-        self.chunks: list[bytes] = []
+        self.chunks: list[bytes | memoryview] = []
         self.header_count = 0
         self.wire_bytes = 0  # of an answer that is not complete yet
         self.body_bytes = 0
+        self.large_bytes = 0  # the length of a body that needs room; 0: it is small, or its length unknown
+        self.held = None
         self.interim = 0
         self.is_done = False
         self.is_framed = False
@@ -121,6 +136,7 @@ class Connection(asyncio.Protocol):
         if not self.is_closed:
             self.receiver = None
             self.is_closed = True
+            self._drop_body()
             self.transport.abort()
             self.owner.closed(self, was_busy=True)
 
@@ -142,20 +158,25 @@ class Connection(asyncio.Protocol):
             self.got_bytes = True
             self._fail(Failure.GARBAGE)
             return
-        if not self.got_bytes:
+        if not self.got_bytes and len(data) <= FREE_BYTES:
             plain = match_plain(data)
             if plain is not None and plain[1] == self.expected and int(plain[4]) == len(data) - plain.end():
                 self.receiver = receiver.connection = None
                 self.owner.idle_again(self)
                 receiver.on_plain(int(plain[2]), plain[3], data[plain.end() :])
                 return
-        self.got_bytes = True
+        is_begin, self.got_bytes = not self.got_bytes, True
         try:
-            self.parser.feed_data(data)
+            if is_begin and len(data) > FREE_BYTES:
+                self._feed_head(data)
+            else:
+                self.parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(Failure.GARBAGE)
             return
-        if self.is_done:
+        if self.large_bytes and not self.problem:
+            self._ask_for_room(receiver.room)
+        elif self.is_done:
             self._deliver()
         elif self.problem:
             self._fail(Failure.GARBAGE)
@@ -175,18 +196,24 @@ class Connection(asyncio.Protocol):
         if self.owner.digest12 and fields.get(h.ATTEMPT) != self.expected:
             self._fail(Failure.MISMATCH)
             return
-        chunks = self.chunks
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if self.held is not None:
+            body = self.held.as_body()
+        else:
+            chunks = self.chunks
+            body = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
         receiver, self.receiver = self.receiver, None
         is_reusable = self.keep_alive and not self.has_extra
         assert receiver is not None
         receiver.connection = None
         if is_reusable:
+            if self.large_bytes:  # the parser may never have seen the end of it
+                self.parser = httptools.HttpResponseParser(self)
             self._begin()
             self.got_bytes = False
             self.owner.idle_again(self)
         else:
             self.is_closed = True
+            self._drop_body()
             self.transport.abort()
             self.owner.closed(self, was_busy=True)
         receiver.on_reply(status, fields, body)
@@ -196,12 +223,70 @@ class Connection(asyncio.Protocol):
         if self.is_closed:
             return
         self.is_closed = True
+        self._drop_body()
         self.transport.abort()
         receiver, self.receiver = self.receiver, None
         self.owner.closed(self, was_busy=receiver is not None)
         if receiver is not None:
             receiver.connection = None
             receiver.on_failure(failure)
+
+    # -- large bodies -----------------------------------------------------------------------------------
+
+    def _feed_head(self, data: bytes) -> None:
+        """The parser copies what it hands over: of a large body it gets the head alone."""
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            self.parser.feed_data(data)
+            return
+        self.parser.feed_data(data[:end])
+        rest = memoryview(data)[end:]
+        if self.large_bytes and not self.problem and len(rest) <= self.large_bytes:
+            self.on_body(rest)
+            if self.body_bytes == self.large_bytes:
+                self.on_message_complete()
+        else:
+            self.parser.feed_data(rest)
+
+    def _ask_for_room(self, room: Room) -> None:
+        held = room.take(self.large_bytes, self.large_bytes)
+        if held is not None:
+            self._told(held)
+        else:
+            self.transport.pause_reading()
+            self.waiting = room.wait(self.large_bytes, self.large_bytes, self._told)
+
+    def _told(self, held: Held | None) -> None:
+        """There is room, or there was none in time."""
+        was_paused, self.waiting = self.waiting is not None, None
+        if held is None:
+            self._fail(Failure.NO_ROOM)
+            return
+        chunks, self.chunks = self.chunks, []
+        held.put_all(chunks)
+        self.held = held
+        if was_paused:
+            self.transport.resume_reading()
+        if self.is_done:
+            self._deliver()
+        else:
+            self.filling = Filling(self, held)
+
+    def filled(self) -> None:
+        self.filling = None
+        self.is_done = True
+        self.keep_alive = self.parser.should_keep_alive()
+        self._deliver()
+
+    def _drop_body(self) -> None:
+        self.chunks = []
+        self.held = None
+        if self.waiting is not None:
+            self.waiting.leave()
+            self.waiting = None
+        if self.filling is not None:
+            filling, self.filling = self.filling, None
+            filling.stop()
 
     # -- parser -----------------------------------------------------------------------------------------
 
@@ -233,17 +318,34 @@ class Connection(asyncio.Protocol):
             self.problem = True
         if sum(map(len, fields.values())) > MAX_HEAD_BYTES:
             self.problem = True
-        if self.header_count > MAX_HEAD_HEADERS or int(fields.get(b"content-length", 0)) > MAX_BODY_BYTES:
+        length = int(fields.get(b"content-length", 0))
+        if self.header_count > MAX_HEAD_HEADERS or length > MAX_BODY_BYTES:
             self.problem = True
+        elif length > FREE_BYTES:
+            self.large_bytes = length
 
-    def on_body(self, body: bytes) -> None:
+    def on_body(self, body: bytes | memoryview) -> None:
         if self.has_extra:
             return
         self.body_bytes += len(body)
         if self.body_bytes > MAX_BODY_BYTES:
             self.problem = True
-        elif not self.problem:
+        elif self.problem:
+            return
+        elif self.held is not None:
+            self.held.grow(body)
+        else:
             self.chunks.append(body)
+            if self.body_bytes > FREE_BYTES and not self.large_bytes:
+                self._hold_chunks()
+
+    def _hold_chunks(self) -> None:
+        """A body of unknown length has become large."""
+        assert self.receiver is not None
+        self.held = Held(self.receiver.room, 0, 0)
+        for chunk in self.chunks:
+            self.held.grow(chunk)
+        self.chunks = []
 
     def on_message_complete(self) -> None:
         if self.has_extra:

@@ -10,6 +10,7 @@ for every piece of bytes.
 import re
 
 from gateway.wire.limits import Limits
+from gateway.wire.room import FREE_BYTES
 
 Plain = tuple[bytes, dict[bytes, bytes], bytes]  # path, headers by lower-case name, body
 
@@ -83,6 +84,7 @@ def read_plain(data: bytes, limits: Limits) -> tuple[Plain, tuple[bytes, ...]] |
         or len(pairs) > limits.headers
         or end > limits.head_bytes
         or len(data) > limits.body_bytes
+        or len(data) > FREE_BYTES
     ):
         return None
     return (found[1], fields, data[end:]), tuple(name for name, _ in pairs)

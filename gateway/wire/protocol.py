@@ -6,6 +6,13 @@ does not take goes to the ASGI application as uvicorn would do it. Requests on o
 order, one at a time. uvicorn itself has no deadline for receiving a request and no limit for its head; both
 are here, since nothing around uvicorn could add them.
 
+A body above `FREE_BYTES` needs room (`room`): its length, or `limits.body_bytes` at once where the length is
+not told, since a body that asked for more and more could wait for others that do the same. Until there is
+room the socket is not read; if there is none in time, the answer is 503. The rest of a body of known length
+goes around the parser (`filling`).
+
+One class in one long module, since every part of it changes the one state of a connection.
+
 Must not know: routes, models, tensors. Subclassed by `gateway.dataplane` and `workers.server`.
 """
 
@@ -19,11 +26,16 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from gateway.wire.filling import Filling
 from gateway.wire.limits import Limits
 from gateway.wire.plain import Plain, Template, Templates, read_plain
 from gateway.wire.replies import error_body, error_head
+from gateway.wire.room import FREE_BYTES, Held, Room, Waiting
 
 # Headers of which a second one is an attack or a mistake, never a list.
+RETRY_AFTER_S = 1
+NO_ROOM = "Too many large bodies are on their way: try again."
+
 _SINGLE = frozenset({b"host", b"content-type", b"authorization", b"inference-header-content-length"})
 # Chunks of one byte cost five more of framing; what is above that is extensions or trailers without end.
 FRAMING_PER_BYTE = 8
@@ -50,12 +62,21 @@ class Received(NamedTuple):
     keep_alive: bool
 
 
+class Parked(NamedTuple):
+    """A request that came whole, in one piece with its head, and waits for room."""
+
+    received: Received
+    chunks: list[bytes | memoryview]
+    waiting: Waiting
+
+
 class HttpProtocol(HttpToolsProtocol):
-    """Override `serve` and `client_gone`; set `limits` and `ticker` on the subclass."""
+    """Override `serve` and `client_gone`; set `limits`, `ticker` and `room` on the subclass."""
 
     limits: ClassVar[Limits] = Limits()
     ticker: ClassVar[Ticker] = Ticker(0.0)
     templates: ClassVar[Templates] = Templates()
+    room: ClassVar[Room] = Room()
 
     def __init__(
         self,
@@ -69,9 +90,16 @@ class HttpProtocol(HttpToolsProtocol):
         self.fields: dict[bytes, bytes] = {}
         self.header_count = 0
         self.problem = ""  # why the head of the current request is refused
-        self.chunks: list[bytes] = []
+        self.chunks: list[bytes | memoryview] = []
         self.joined = 0  # how many of `chunks` were joined from crumbs
         self.body_bytes = 0
+        self.large_bytes = 0  # what a large body asks room for; 0: it is small
+        self.large: Held | None = None  # the large body that is being read
+        self.filling: Filling | None = None
+        self.waiting: Waiting | None = None  # for room; the socket is not read meanwhile
+        self.parked: Parked | None = None
+        self.app_body = b""  # that the application is given, in a copy: counts until the reply
+        self.serving: Any = None  # what `serve` keeps for a request; dropped with the reply
         self.framing_bytes = 0  # of the current request's head and framing; less than that where it
         # begins in the same bytes as another
         self.begun = 0  # requests of which the parser has seen the beginning
@@ -120,6 +148,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _next(self) -> None:
         self.is_busy = False
+        self.serving = None
         self.served += 1
         self.since = self.ticker.now
         if not self.keep_alive:
@@ -128,11 +157,12 @@ class HttpProtocol(HttpToolsProtocol):
         elif self.backlog and not self.is_pumping:
             self._pump()
 
-    def _refuse(self, code: str, message: str) -> None:
+    def _refuse(self, code: str, message: str, *, retry_after_s: int | None = None) -> None:
         """Answer an error that ends the connection, and let the client read it before the end."""
         if self.is_refused or self.transport.is_closing():
             return
         self.is_refused = True
+        self._drop_body()
         self.is_reading = False
         self.since = self.ticker.now
         if self.is_busy or self.backlog:
@@ -140,8 +170,9 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         body = error_body(message)
-        head = error_head(code) + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(head + body)
+        head = error_head(code, retry_after_s=retry_after_s)
+        self.transport.write(b"%bcontent-length: %d\r\nconnection: close\r\n\r\n%b" % (head, len(body), body))
+        self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         else:
@@ -172,7 +203,10 @@ class HttpProtocol(HttpToolsProtocol):
         begun, body_bytes = self.begun, self.body_bytes
         self.begun_before = begun
         try:
-            self.parser.feed_data(data)
+            if len(data) > FREE_BYTES and self.is_in_head:
+                self._feed_head(data)
+            else:
+                self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
             self._refuse("bad_request", "This server speaks HTTP/1.1 and upgrades to nothing else.")
             return
@@ -185,6 +219,8 @@ class HttpProtocol(HttpToolsProtocol):
             elif self.begun == begun + 1 and not was_reading:
                 self.framing_bytes += len(data) - self.body_bytes
             self._check_framing()
+        if self.large is not None and self.is_reading and b"content-length" in self.fields:
+            self.filling = Filling(self, self.large)
 
     def _check_framing(self) -> None:
         """Refuse a head, or chunk extensions and trailers, that do not end."""
@@ -208,6 +244,11 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         was_busy, self.is_busy = self.is_busy, False
         self.backlog.clear()
+        self.app_body = b""
+        self._drop_body()
+        if self.parked is not None:
+            self.parked.waiting.leave()
+            self.parked = None
         super().connection_lost(exc)
         if was_busy:
             self.client_gone()
@@ -236,6 +277,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.begun += 1
         self.body_bytes = 0
         self.framing_bytes = 0
+        self.large_bytes = 0
         self.chunks = []
         self.joined = 0
 
@@ -270,9 +312,15 @@ class HttpProtocol(HttpToolsProtocol):
             self._check_transfer_encoding()
         if self.problem:
             self._refuse("bad_request", self.problem)
-        elif int(fields.get(b"content-length", 0)) > self.limits.body_bytes:
+        elif (length := int(fields.get(b"content-length", 0))) > self.limits.body_bytes:
             self._refuse_body()
-        elif b"expect" in fields and not self.is_busy:
+        elif length > FREE_BYTES:
+            self._ask_for_room(length, length)
+        elif b"expect" in fields:
+            self._say_continue()
+
+    def _say_continue(self) -> None:
+        if b"expect" in self.fields and not self.is_busy:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _check_head_size(self) -> None:
@@ -291,39 +339,156 @@ class HttpProtocol(HttpToolsProtocol):
     def _refuse_body(self) -> None:
         self._refuse("too_large", f"The body is larger than {self.limits.body_bytes} bytes.")
 
-    def on_body(self, body: bytes) -> None:
+    def on_body(self, body: bytes | memoryview) -> None:
         if self.is_refused:
             return
-        chunks = self.chunks
-        chunks.append(body)
-        if len(chunks) - self.joined > CRUMBS:
-            chunks[self.joined :] = [b"".join(chunks[self.joined :])]
-            self.joined += 1
+        if self.large is not None:
+            self.large.put(self.body_bytes, body)
+        else:
+            chunks = self.chunks
+            chunks.append(body)
+            if len(chunks) - self.joined > CRUMBS:
+                chunks[self.joined :] = [b"".join(chunks[self.joined :])]
+                self.joined += 1
         self.body_bytes += len(body)
         if self.body_bytes > self.limits.body_bytes:
-            self.chunks = []
             self._refuse_body()
+        elif self.body_bytes > FREE_BYTES and not self.large_bytes:
+            self._ask_for_room(self.limits.body_bytes, 0)
+        elif self.waiting is not None:
+            self.flow.pause_reading()  # the application may have resumed it
 
     def on_message_complete(self) -> None:
         self.is_reading = False
         self.is_in_head = True
         if self.is_refused or not self.keep_alive:
+            self._drop_body()
             return
         chunks = self.chunks
         parser = self.parser
+        if self.large_bytes:
+            self._complete_large()
+            return
         received = Received(
             parser.get_method(),
             self.url,
             self.fields,
-            chunks[0] if len(chunks) == 1 else b"".join(chunks),
+            bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks),
             parser.should_keep_alive(),
         )
         self.chunks = []
+        self._accept(received)
+
+    def _accept(self, received: Received) -> None:
         if self.is_busy or self.backlog or self.is_blocked:
             self.flow.pause_reading()
             self.backlog.append(received)
         else:
             self._begin(received)
+
+    # -- large bodies -----------------------------------------------------------------------------------
+
+    def _feed_head(self, data: bytes) -> None:
+        """The parser copies what it hands over: of a large body it gets the head alone."""
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4:
+            self.parser.feed_data(data)
+            return
+        self.parser.feed_data(data[:end])
+        rest = memoryview(data)[end:]
+        if not self.large_bytes or len(rest) > self.large_bytes or self.is_in_head or self.is_refused:
+            self.parser.feed_data(rest)
+        elif rest:
+            self.on_body(rest)
+            if self.body_bytes == self.large_bytes:
+                self.filled()
+
+    def _ask_for_room(self, charge_bytes: int, length: int) -> None:
+        self.large_bytes = charge_bytes
+        held = self.room.take(charge_bytes, length)
+        if held is not None:
+            self._has_room(held)
+        elif self.parked is not None:
+            self._refuse_behind()
+        else:
+            self.waiting = self.room.wait(charge_bytes, length, self._told)
+            self.flow.pause_reading()
+
+    def _told(self, held: Held | None) -> None:
+        """The wait is over, with room or without; called by the loop."""
+        self.waiting = None
+        parked, self.parked = self.parked, None
+        if parked is not None:
+            self._unpark(parked, held)
+        elif held is None:
+            self._refuse("overloaded", NO_ROOM, retry_after_s=RETRY_AFTER_S)
+        else:
+            self._has_room(held)
+            self.flow.resume_reading()
+            if b"content-length" in self.fields:
+                self.filling = Filling(self, held)
+
+    def _has_room(self, held: Held) -> None:
+        if b"content-length" in self.fields:
+            self._say_continue()
+        chunks, self.chunks = self.chunks, []
+        self.body_bytes = held.put_all(chunks)
+        self.large = held
+
+    def filled(self) -> None:
+        """The body is complete; the parser never sees the end of it, so the next request gets a new one."""
+        self.filling = None
+        self.is_reading = False
+        self.is_in_head = True
+        if self.keep_alive:
+            self._complete_large()
+        else:
+            self._drop_body()
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def _complete_large(self) -> None:
+        parser = self.parser
+        received = Received(parser.get_method(), self.url, self.fields, b"", parser.should_keep_alive())
+        held, self.large = self.large, None
+        if held is not None:
+            held.settle()
+            self._accept(received._replace(body=held.as_body()))
+        elif self.is_busy or self.backlog or self.waiting is None:
+            self._refuse_behind()
+        else:
+            self.is_busy = True  # whatever follows stands behind it
+            self.keep_alive = received.keep_alive
+            self.parked = Parked(received, self.chunks, self.waiting)
+            self.waiting = None
+            self.chunks = []
+
+    def _unpark(self, parked: Parked, held: Held | None) -> None:
+        if held is None:
+            self.keep_alive = False
+            self.reply_error("overloaded", NO_ROOM, retry_after_s=RETRY_AFTER_S)
+            return
+        held.put_all(parked.chunks)
+        held.settle()
+        if not self.backlog and not self.is_refused:
+            self.flow.resume_reading()
+        self._begin(parked.received._replace(body=held.as_body(), keep_alive=self.keep_alive))
+
+    def _refuse_behind(self) -> None:
+        """A pipelined body without room behind an unanswered request: the connection ends after its reply."""
+        self.room.refused += 1
+        self._refuse("overloaded", NO_ROOM, retry_after_s=RETRY_AFTER_S)
+
+    def _drop_body(self) -> None:
+        """What has come of a body, or waits for room, is not needed any more."""
+        self.chunks = []
+        self.large = None
+        if self.waiting is not None:
+            self.waiting.leave()
+            self.waiting = None
+        if self.filling is not None:
+            filling, self.filling = self.filling, None
+            filling.stop()
 
     # -- one request at a time --------------------------------------------------------------------------
 
@@ -376,10 +541,12 @@ class HttpProtocol(HttpToolsProtocol):
             on_response=self._app_replied,
         )
         self.cycle.body = bytearray(received.body)
+        self.app_body = received.body
         self.cycle.more_body = False
         self._start_asgi_task(self.cycle, self.app)
 
     def _app_replied(self) -> None:
+        self.app_body = b""
         if self.is_busy:
             self.keep_alive = self.cycle.keep_alive and not self.is_refused
             self._next()

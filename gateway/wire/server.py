@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 from gateway.wire.limits import Limits
 from gateway.wire.plain import Templates
 from gateway.wire.protocol import HttpProtocol, Ticker
+from gateway.wire.room import Room
 from gateway.wire.tasks import end_tasks
 
 SWEEP_S = 0.25  # deadlines are kept to within this
@@ -25,14 +26,19 @@ BACKLOG = 2048
 
 
 class HttpServer:
-    """Serves `protocol` (a subclass of `HttpProtocol`) and, for what it does not take, the ASGI `app`."""
+    """Serves `protocol` (a subclass of `HttpProtocol`) and, for what it does not take, the ASGI `app`.
 
-    def __init__(self, protocol: type[HttpProtocol], app: Any, *, limits: Limits) -> None:
+    `room`: for large bodies of requests; without it they are bounded one by one only.
+    """
+
+    def __init__(
+        self, protocol: type[HttpProtocol], app: Any, *, limits: Limits, room: Room | None = None
+    ) -> None:
         self.ticker = Ticker(time.monotonic())
         self.protocol: type[HttpProtocol] = type(
             protocol.__name__,
             (protocol,),
-            {"limits": limits, "ticker": self.ticker, "templates": Templates()},
+            {"limits": limits, "ticker": self.ticker, "templates": Templates(), "room": room or Room()},
         )
         self.config = Config(app, http=self.protocol, ws="none", lifespan="off", log_config=None)
         self.config.load()

@@ -59,3 +59,15 @@ async def test_requests_in_pieces_and_in_one_piece_are_answered_once_each(
     assert Backend.handled - before == 4
     writer.write(b"GET /handled HTTP/1.1\r\n\r\n")
     assert (await answer(reader)).endswith(b"\r\n\r\n%d" % Backend.handled)
+
+
+async def test_a_large_body_is_swallowed_and_what_follows_it_is_answered_too(
+    connection: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+) -> None:
+    reader, writer = connection
+    before = Backend.handled
+    large = REQUEST.replace(b"length: 5", b"length: 1000000")[:-5] + bytes(1_000_000)
+    writer.write(large + REQUEST + large)
+    for _ in range(3):
+        assert match_plain(await answer(reader)) is not None
+    assert Backend.handled - before == 3

@@ -126,16 +126,16 @@ def answering() -> Iterator[System]:
 
 
 def test_a_system_is_asked_until_its_routes_are_loaded(answering: System, tmp_path: Path) -> None:
-    check(answering, tmp_path, gives_headers=True)
+    check(answering, tmp_path, reply=REPLY, gives_headers=True)
     assert Answers.refusals == 0
 
 
 @pytest.mark.parametrize("absent", ["turnout-version", "turnout-prediction-id"])
 def test_a_peer_that_can_name_version_and_id_must(answering: System, tmp_path: Path, absent: str) -> None:
     del Answers.headers_given[absent]
-    check(answering, tmp_path, gives_headers=False)
+    check(answering, tmp_path, reply=REPLY, gives_headers=False)
     with pytest.raises(StartFailed, match="answers wrongly"):
-        check(answering, tmp_path, gives_headers=True)
+        check(answering, tmp_path, reply=REPLY, gives_headers=True)
 
 
 def test_a_process_runs_on_its_core_and_ends_with_the_block(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.upstream.connection import Connection, Failure
 from gateway.upstream.pool import Pool
+from gateway.wire.room import Room
 from tests.scripted import DIGEST, Call, Script, ScriptedWorker, usual
 from tests.sockets import eventually
 
@@ -22,6 +23,7 @@ class Waiter:
         self.connection: Connection | None = None
         self.is_over = False
         self.outcomes: list[Outcome] = []
+        self.room = Room()
 
     def on_plain(self, worker_us: int, output: bytes | None, body: bytes) -> None:
         self.outcomes.append((200, body))
