@@ -18,6 +18,7 @@ from gateway.dataplane.settings import GatewaySettings
 from gateway.store.connection import connect
 from gateway.store.documents import Change, Committed, Documents
 from gateway.store.embedded import EmbeddedServer
+from gateway.wire.tasks import end_tasks
 from tests.scripted import DIGEST, Script, ScriptedWorker, usual
 from tests.sockets import ask, eventually, free_socket
 
@@ -127,8 +128,7 @@ async def turnout(redis_server: EmbeddedServer, tmp_path: Path) -> AsyncIterator
     made = Turnout(redis_server.url, tmp_path)
     made.beating = asyncio.create_task(made.beat())
     yield made
-    made.beating.cancel()
-    await asyncio.gather(made.beating, return_exceptions=True)
+    await end_tasks([made.beating])
     if hasattr(made, "process"):
         await made.stop()
     for worker in made.workers:
