@@ -40,6 +40,9 @@ NOTABLE = frozenset({h.TIMEOUT_MS, h.PREDICTION_ID, b"content-encoding", *h.PASS
 }
 
 
+OWN_ID = h.PREDICTION_ID
+
+
 class Lane:
     """What the exchanges of one process share."""
 
@@ -286,7 +289,7 @@ class Exchange:
         del self.lane.in_flight[self]
         recorder = entry.recorder
         at_s = time()
-        own = self.headers.get(h.PREDICTION_ID)
+        own = self.headers.get(OWN_ID)
         prediction_id, bucket, field = recorder.new_place(at_s) if own is None else recorder.own_place(own)
         now = perf_counter()
         latency_us = (now - self.started) * 1e6

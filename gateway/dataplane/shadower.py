@@ -8,9 +8,9 @@ primary's output. It is never retried and never returned.
 Must not know: clients. Called by `exchange`.
 """
 
-import time
 from collections import deque
 from random import random
+from time import perf_counter, time
 
 from gateway.contract import headers as h
 from gateway.contract.latency import bucket_of
@@ -97,14 +97,16 @@ class Shadower:
 
     def done(self, copy: "Copy") -> None:
         """A copy's place on the wire is free."""
-        copy.line.on_wire -= 1
+        line = copy.line
+        line.on_wire -= 1
         self.on_wire.pop(copy, None)
         copy.target.pool.admission.leave()
-        self._pump(copy.line)
+        if line.waiting:
+            self._pump(line)
 
     def _pump(self, line: ShadowLine) -> None:
         """Send what waits, as far as there is room, and drop what has waited too long."""
-        now = time.perf_counter()
+        now = perf_counter()
         while line.waiting and line.on_wire < self.most_on_wire:
             following = line.waiting[0]
             is_late = following.deadline <= now
@@ -164,7 +166,7 @@ class Copy:
         self.connection: Connection | None = None
         self.worker: Worker | None = None
         self.is_over = False
-        self.started = time.perf_counter()
+        self.started = perf_counter()
         self.deadline = self.started + entry.timeout_s
         key = (entry.model, target.version)
         line = shadower.lines.get(key)
@@ -187,7 +189,7 @@ class Copy:
             self._failed("no_workers")
             return
         self.worker = worker
-        self.started = time.perf_counter()
+        self.started = perf_counter()
         left_ms = (self.deadline - self.started) * 1000
         worker.send(self, self.target.upstream_head + self.forwarded, max(1, round(left_ms)), self.body)
 
@@ -209,7 +211,7 @@ class Copy:
         self.worker.failures = 0
         self.is_over = True
         target = self.target
-        latency_us = (time.perf_counter() - self.started) * 1e6
+        latency_us = (perf_counter() - self.started) * 1e6
         tally = target.shadow_tally
         tally.answered += 1
         tally.latency_us += latency_us
@@ -217,7 +219,7 @@ class Copy:
         tally.recorded += output is not None
         kind, said = NOTHING if output is None else (target.kind_code, output)
         field = shadow_field(self.field, self.shadow.slot)
-        record = b'%b%d,%d,"%b",%b]' % (target.record_head, time.time(), latency_us, kind, said)
+        record = b'%b%d,%d,"%b",%b]' % (target.record_head, time(), latency_us, kind, said)
         self.entry.recorder.add(self.bucket, field, record)
         if output is not None and self.output is not None:
             self._compare(self.output, output)

@@ -160,11 +160,14 @@ class Connection(asyncio.Protocol):
             return
         if not self.got_bytes and len(data) <= FREE_BYTES:
             plain = match_plain(data)
-            if plain is not None and plain[1] == self.expected and int(plain[4]) == len(data) - plain.end():
-                self.receiver = receiver.connection = None
-                self.owner.idle_again(self)
-                receiver.on_plain(int(plain[2]), plain[3], data[plain.end() :])
-                return
+            if plain is not None:
+                attempt, worker_us, output, length = plain.groups()
+                end = plain.end()
+                if attempt == self.expected and int(length) == len(data) - end:
+                    self.receiver = receiver.connection = None
+                    self.owner.idle_again(self)
+                    receiver.on_plain(int(worker_us), output, data[end:])
+                    return
         is_begin, self.got_bytes = not self.got_bytes, True
         try:
             if is_begin and len(data) > FREE_BYTES:

@@ -132,14 +132,15 @@ class HttpProtocol(HttpToolsProtocol):
 
         `head` is the status line and headers without content-length, connection and the empty line.
         """
+        size = len(body)
         if self.keep_alive and not self.ticker.draining:
-            head = b"%bcontent-length: %d\r\n\r\n" % (head, len(body))
+            if size < 16384:
+                self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, size, body))
+            else:
+                self.transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, size), body))
         else:
             self.keep_alive = False
-            head = b"%bcontent-length: %d\r\nconnection: close\r\n\r\n" % (head, len(body))
-        if len(body) < 16384:
-            self.transport.write(head + body)
-        else:
+            head = b"%bcontent-length: %d\r\nconnection: close\r\n\r\n" % (head, size)
             self.transport.writelines((head, body))
         self._next()
 
