@@ -41,6 +41,7 @@ NOTABLE = frozenset({h.TIMEOUT_MS, h.PREDICTION_ID, b"content-encoding", *h.PASS
 
 
 OWN_ID = h.PREDICTION_ID
+JSON_LINE = b"content-type: application/json\r\n"
 
 
 class Lane:
@@ -110,7 +111,10 @@ class Exchange:
             return
         timeout_s = entry.timeout_s
         kind = headers.get(b"content-type")
-        self.forwarded = b"" if kind is None else b"content-type: %b\r\n" % kind
+        if kind == b"application/json":
+            self.forwarded = JSON_LINE
+        else:
+            self.forwarded = b"" if kind is None else b"content-type: %b\r\n" % kind
         if not NOTABLE.isdisjoint(headers):
             if (problem := _problem(headers)) is not None:
                 self._reject(*problem)
@@ -292,8 +296,8 @@ class Exchange:
         own = self.headers.get(OWN_ID)
         prediction_id, bucket, field = recorder.new_place(at_s) if own is None else recorder.own_place(own)
         now = perf_counter()
-        latency_us = (now - self.started) * 1e6
-        gateway_us = int(latency_us) - worker_us
+        latency_us = int((now - self.started) * 1e6)
+        gateway_us = latency_us - worker_us
         self.client.reply(
             b"%b%bturnout-prediction-id: %b\r\nserver-timing: gateway;dur=%d.%03d, worker;dur=%d.%03d\r\n"
             % (
@@ -328,7 +332,7 @@ class Exchange:
             bucket,
             field,
             b'%b%d,%d,"%b%b/%b",%b]'
-            % (target.record_head, at_s, latency_us, kind, entry.reason_codes[self.reason], tail, said),
+            % (target.record_head, int(at_s), latency_us, kind, entry.reason_codes[self.reason], tail, said),
         )
         if entry.shadows:
             self.lane.shadower.copy(

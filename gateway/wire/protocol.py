@@ -133,15 +133,16 @@ class HttpProtocol(HttpToolsProtocol):
         `head` is the status line and headers without content-length, connection and the empty line.
         """
         size = len(body)
-        if self.keep_alive and not self.ticker.draining:
-            if size < 16384:
-                self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, size, body))
-            else:
-                self.transport.writelines((b"%bcontent-length: %d\r\n\r\n" % (head, size), body))
-        else:
-            self.keep_alive = False
-            head = b"%bcontent-length: %d\r\nconnection: close\r\n\r\n" % (head, size)
-            self.transport.writelines((head, body))
+        if size < 16384 and self.keep_alive and not (self.ticker.draining or self.backlog):
+            self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, size, body))
+            self.is_busy = False
+            self.serving = None
+            self.served += 1
+            self.since = self.ticker.now
+            return
+        self.keep_alive = self.keep_alive and not self.ticker.draining
+        end = b"\r\n\r\n" if self.keep_alive else b"\r\nconnection: close\r\n\r\n"
+        self.transport.writelines((b"%bcontent-length: %d%b" % (head, size, end), body))
         self._next()
 
     def reply_error(self, code: str, message: str, *, retry_after_s: int | None = None) -> None:
