@@ -16,11 +16,11 @@ from typing import Protocol
 
 from gateway.contract.errors import TurnoutError
 from gateway.contract.signature import Signature
-from workers.shares import Results, Share
+from workers.shares import Outputs, Results, Share, Whole
 from workers.tensors import Array, joined
 
 Run = Callable[[list[Array]], list[Array]]
-Outcome = Share | TurnoutError
+Outcome = Outputs | TurnoutError
 
 # Joining, splitting and book-keeping of one request in a batch, measured with `loadtests/worker_cost.py`.
 JOIN_US = 1.0
@@ -111,7 +111,7 @@ def execute(run: Run, batch: Sequence[Member]) -> list[Outcome]:
 
 def _single(run: Run, entry: Member) -> Outcome:
     try:
-        return Share.whole(run(entry.inputs))
+        return Whole(run(entry.inputs))
     except TurnoutError as error:
         return error
 
@@ -121,7 +121,7 @@ def _shares(outputs: list[Array], rows: list[int]) -> list[Outcome]:
     total = sum(rows)
     if any(output.shape[:1] != (total,) for output in outputs):
         raise TurnoutError("internal", f"the model did not give one row of output for each of {total} rows")
-    results = Results(outputs, is_shared=True)
+    results = Results(outputs)
     shares: list[Outcome] = []
     start = 0
     for count in rows:

@@ -57,7 +57,8 @@ class RequestReader:
         tail = b""
         if json_length is None:
             if self._typed is not None and (typed := self._typed.read(body)) is not None:
-                return self._with_outputs(*typed)
+                wishes, inputs = typed
+                return self._with_outputs(wishes, inputs)
         else:
             size = _length(json_length, len(body))
             if size == 0:

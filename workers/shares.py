@@ -1,9 +1,10 @@
-"""What one run gave, and which part of it is whose: JSON text is made once for all callers of a run.
+"""What one run gave, and which rows of it are whose: JSON text is made once for all callers of a run.
 
 Writing 32 rows as one JSON array and cutting it between the rows costs a third of writing 32 arrays. Numbers
 hold neither brackets nor commas, so the cuts are certain; rows of strings are written one by one.
 
-Pure. Made by `workers.batching`, read by `workers.replies`.
+Texts are the values of an output as JSON: flat, without brackets; NaN and infinity are null. Pure. Made by
+`workers.batching`, read by `workers.replies`.
 """
 
 import orjson
@@ -11,72 +12,102 @@ import orjson
 from workers.tensors import Array
 
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
+Shapes = tuple[tuple[int, ...], ...]
+
+
+class Outputs:
+    """What one caller gets: of each output, in the model's order, the array (C-contiguous) and its text."""
+
+    __slots__ = ("shapes",)
+
+    shapes: Shapes
+
+    def array(self, place: int) -> Array:
+        raise NotImplementedError
+
+    def text(self, place: int) -> bytes:
+        raise NotImplementedError
+
+    def texts(self) -> tuple[bytes, ...]:
+        raise NotImplementedError
+
+
+class Whole(Outputs):
+    """All of a run that had one caller; the outputs may have any shape."""
+
+    __slots__ = ("_arrays", "_texts")
+
+    def __init__(self, arrays: list[Array]) -> None:
+        self.shapes = tuple([array.shape for array in arrays])
+        self._arrays = arrays
+        self._texts: tuple[bytes, ...] | None = None
+
+    def array(self, place: int) -> Array:
+        return self._arrays[place]
+
+    def text(self, place: int) -> bytes:
+        texts = self._texts
+        return _text(self._arrays[place]) if texts is None else texts[place]
+
+    def texts(self) -> tuple[bytes, ...]:
+        texts = self._texts
+        if texts is None:
+            self._texts = texts = tuple([_text(array) for array in self._arrays])
+        return texts
 
 
 class Results:
-    """All outputs of one run, in the model's order, C-contiguous, cut into *pieces*.
+    """The outputs of a run that had several callers, each with a row for each row of the inputs."""
 
-    A piece is one row of every output if several callers share the run (`is_shared`), else all there is.
-    `shapes`: of one piece.
-    """
+    __slots__ = ("_by_output", "_by_row", "arrays", "row_shapes")
 
-    __slots__ = ("_by_piece", "_texts", "arrays", "is_shared", "shapes")
-
-    def __init__(self, arrays: list[Array], *, is_shared: bool) -> None:
+    def __init__(self, arrays: list[Array]) -> None:
         self.arrays = arrays
-        self.is_shared = is_shared
-        shapes = [array.shape for array in arrays]
-        self.shapes = [(1, *shape[1:]) for shape in shapes] if is_shared else shapes
-        self._texts: list[list[bytes] | None] = [None] * len(arrays)
-        self._by_piece: list[tuple[bytes, ...]] | None = None
+        self.row_shapes = tuple([(1, *array.shape[1:]) for array in arrays])
+        self._by_output: list[list[bytes] | None] = [None] * len(arrays)
+        self._by_row: list[tuple[bytes, ...]] | None = None
 
-    def texts(self, place: int) -> list[bytes]:
-        """The values of each piece of an output as JSON: flat, without brackets; NaN, infinity are null."""
-        texts = self._texts[place]
-        if texts is None:
-            array = self.arrays[place]
-            self._texts[place] = texts = _row_texts(array) if self.is_shared else [_text(array)]
-        return texts
+    def column(self, place: int) -> list[bytes]:
+        """The text of each row of one output."""
+        column = self._by_output[place]
+        if column is None:
+            self._by_output[place] = column = _row_texts(self.arrays[place])
+        return column
 
-    def all_texts(self, piece: int) -> tuple[bytes, ...]:
-        """Of all outputs."""
-        if not self.is_shared:
-            return tuple([self.texts(place)[0] for place in range(len(self.arrays))])
-        if self._by_piece is None:
-            texts = map(self.texts, range(len(self.arrays)))
-            self._by_piece = list(zip(*texts, strict=True))
-        return self._by_piece[piece]
+    def rows(self) -> list[tuple[bytes, ...]]:
+        """Of each row the texts of all outputs."""
+        rows = self._by_row
+        if rows is None:
+            columns = map(self.column, range(len(self.arrays)))
+            self._by_row = rows = list(zip(*columns, strict=True))
+        return rows
 
 
-class Share:
-    """One caller's pieces of the results of a run: from `start` up to, not including, `end`."""
+class Share(Outputs):
+    """Rows of a run, from `start` up to, not including, `end`."""
 
-    __slots__ = ("end", "results", "start")
+    __slots__ = ("_end", "_results", "_start")
 
     def __init__(self, results: Results, start: int, end: int) -> None:
-        self.results = results
-        self.start = start
-        self.end = end
-
-    @classmethod
-    def whole(cls, arrays: list[Array]) -> "Share":
-        """Of a run with one caller, whose outputs may have any shape."""
-        return cls(Results(arrays, is_shared=False), 0, 1)
-
-    def shape(self, place: int) -> tuple[int, ...]:
-        shape = self.results.shapes[place]
-        count = self.end - self.start
-        return shape if count == 1 else (count, *shape[1:])
+        count = end - start
+        shapes = results.row_shapes
+        self.shapes = shapes if count == 1 else tuple([(count, *shape[1:]) for shape in shapes])
+        self._results = results
+        self._start = start
+        self._end = end
 
     def array(self, place: int) -> Array:
-        array = self.results.arrays[place]
-        return array[self.start : self.end] if self.results.is_shared else array
+        return self._results.arrays[place][self._start : self._end]
 
     def text(self, place: int) -> bytes:
-        texts = self.results.texts(place)
-        if self.end - self.start == 1:
-            return texts[self.start]
-        return b",".join(texts[self.start : self.end])
+        column = self._results.column(place)
+        start, end = self._start, self._end
+        return column[start] if end - start == 1 else b",".join(column[start:end])
+
+    def texts(self) -> tuple[bytes, ...]:
+        if self._end - self._start == 1:
+            return self._results.rows()[self._start]
+        return tuple([self.text(place) for place in range(len(self.shapes))])
 
 
 def _text(array: Array) -> bytes:

@@ -70,7 +70,11 @@ class _Column:
         shape = tensor.shape
         values = tensor.data
         count = shape[0] * self._row if self._row else prod(shape)
-        if len(values) != count or type(values[0]) is list:
+        if len(values) == 1 and type(values[0]) is list and len(shape) == 2:
+            values = values[0]  # the usual row in a list
+            if len(values) != count or shape[0] != 1:
+                raise _DoesNotFit
+        elif len(values) != count or type(values[0]) is list:
             values = _flattened(values, shape)
         try:
             if count == self._row:

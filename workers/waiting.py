@@ -61,11 +61,17 @@ class Waiting(Generic[Q]):
 
     def take(self, max_rows: int) -> list[Q]:
         """Remove those who share the next run; something must wait."""
-        group = self.oldest().group
+        first = self.oldest()
+        group = first.group
         line = self._order if group is None else self._lines[group]
-        batch = [_head(line)]
-        self._leave(line.popleft())
-        rows = batch[0].rows
+        _head(line)
+        line.popleft()
+        self._leave(first)
+        batch = [first]
+        if not self.count:
+            self._clear()
+            return batch
+        rows = first.rows
         room = max_rows - rows if rows else 0
         while line and room > 0:
             entry = line[0]
@@ -86,6 +92,12 @@ class Waiting(Generic[Q]):
         entry.is_waiting = False
         self.count -= 1
         self.rows -= entry.rows
+
+    def _clear(self) -> None:
+        """Nobody waits: forget the marked ones."""
+        self._order.clear()
+        self._lines.clear()
+        self._marked = 0
 
     def _mark(self, number: int) -> None:
         """So many left from the middle of a line: sweep when they may be the majority."""

@@ -13,7 +13,7 @@ from gateway.contract.errors import CallerError, TurnoutError
 from tests.sockets import eventually
 from workers.batcher import Batcher, Bounds, Entry
 from workers.batching import Costs, Outcome
-from workers.shares import Share
+from workers.shares import Outputs
 from workers.tally import Tally
 
 FAST = Costs(5.0, 0.1)
@@ -33,7 +33,7 @@ class Asked:
 
     @property
     def values(self) -> Any:
-        assert isinstance(self.outcome, Share), self.outcome
+        assert isinstance(self.outcome, Outputs), self.outcome
         return self.outcome.array(0).tolist()
 
     @property

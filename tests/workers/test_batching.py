@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.contract.errors import CallerError
 from gateway.contract.signature import Signature, TensorSpec
 from workers.batching import JOIN_US, Costs, Outcome, Pace, can_batch, execute, group_of, rows_of, wait_s
-from workers.shares import Share
+from workers.shares import Outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ def request(number: int, rows: int) -> Request:
 
 
 def values(outcome: Outcome) -> Any:
-    assert isinstance(outcome, Share)
+    assert isinstance(outcome, Outputs)
     return outcome.array(0).tolist()
 
 

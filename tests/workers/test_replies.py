@@ -10,7 +10,7 @@ from gateway.contract.record import MAX_OUTPUT_BYTES
 from gateway.contract.signature import Signature, TensorSpec
 from workers.protocol import InferRequest
 from workers.replies import ReplyWriter
-from workers.shares import Results, Share
+from workers.shares import Outputs, Results, Share, Whole
 
 SIGNATURE = Signature(
     inputs=(TensorSpec(name="X", datatype="FP32", shape=(-1, 4)),),
@@ -28,8 +28,8 @@ def arrays(rows: int) -> list[Any]:
     return [np.arange(rows), np.arange(rows * 2, dtype=np.float32).reshape(rows, 2) / 10, text]
 
 
-def outputs(rows: int) -> Share:
-    return Share.whole(arrays(rows))
+def outputs(rows: int) -> Outputs:
+    return Whole(arrays(rows))
 
 
 def asked(*places: int, binary: tuple[bool, ...] = (), request_id: str | None = None) -> InferRequest:
@@ -74,7 +74,7 @@ def test_binary_outputs_follow_the_json_in_its_order() -> None:
 def test_nan_is_null_in_json_and_itself_in_binary() -> None:
     made = arrays(1)
     made[1] = np.array([[np.nan, np.inf]], np.float32)
-    share = Share.whole(made)
+    share = Whole(made)
     assert orjson.loads(WRITER.write(asked(1), share)[1])["outputs"][0]["data"] == [None, None]
     raw = WRITER.write(asked(1, binary=(True,)), share)[1][-8:]
     assert np.isnan(np.frombuffer(raw, "<f4")[0])
@@ -102,7 +102,7 @@ def test_the_recorded_output_is_a_scalar_for_one_row_and_a_list_for_several(
 def test_the_recorded_line_is_printable_ascii() -> None:
     made = arrays(1)
     made[2] = np.array([['é\r\n\x7f\x00"😀']], dtype=object)
-    line = WRITER.recorded(b"text", Share.whole(made))
+    line = WRITER.recorded(b"text", Whole(made))
     assert line is not None
     assert all(0x20 <= byte < 0x7F for byte in line)
     assert orjson.loads(line) == made[2][0, 0]
@@ -113,8 +113,8 @@ def test_nan_is_recorded_as_null() -> None:
         inputs=SIGNATURE.inputs, outputs=(TensorSpec(name="y", datatype="FP32", shape=(-1, 1)),)
     )
     writer = ReplyWriter("m", "1", signature)
-    assert writer.recorded(b"y", Share.whole([np.array([[np.nan]], np.float32)])) == b"null"
-    assert writer.recorded(b"y", Share.whole([np.array([[2.0]], np.float32)])) == b"2.0"
+    assert writer.recorded(b"y", Whole([np.array([[np.nan]], np.float32)])) == b"null"
+    assert writer.recorded(b"y", Whole([np.array([[2.0]], np.float32)])) == b"2.0"
 
 
 def test_a_long_output_is_not_recorded() -> None:
@@ -133,9 +133,9 @@ def test_a_caller_who_shared_a_run_gets_the_bytes_that_a_run_of_its_own_would_gi
 ) -> None:
     together = arrays(5)
     together[1][3, 1] = np.nan
-    results = Results(together, is_shared=True)
+    results = Results(together)
     for start, end in ((0, 1), (1, 3), (3, 4), (4, 5), (0, 5)):
-        alone = Share.whole([array[start:end] for array in together])
+        alone = Whole([array[start:end] for array in together])
         shared = Share(results, start, end)
         assert WRITER.write(request_, shared) == WRITER.write(request_, alone)
         assert WRITER.recorded(name, shared) == WRITER.recorded(name, alone)
@@ -152,6 +152,6 @@ def test_percent_signs_in_names_are_no_format() -> None:
     )
     writer = ReplyWriter("m%d", "%", signature)
     plain = InferRequest(None, [], (0,), (False,), is_plain=True)
-    document = orjson.loads(writer.write(plain, Share.whole([np.ones(1, np.float32)]))[1])
+    document = orjson.loads(writer.write(plain, Whole([np.ones(1, np.float32)]))[1])
     assert (document["model_name"], document["model_version"]) == ("m%d", "%")
     assert document["outputs"][0]["name"] == "100%b%"

@@ -141,6 +141,15 @@ def test_requests_that_were_given_up_are_not_kept() -> None:
     assert len(waiting.take(8)) == 1
 
 
+def test_groups_that_nobody_waits_in_are_not_kept() -> None:
+    waiting = waiting_of()
+    for number in range(10):
+        for other in range(3):
+            waiting.add(Request(1, (number, other)))
+        assert len(batches(waiting, 8)) == 3
+        assert not waiting._lines
+
+
 class Counted(Request):
     """Counts how often anybody looks whether it still waits."""
 
