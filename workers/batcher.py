@@ -11,7 +11,6 @@ Must not know: HTTP, tensors' meaning. Driven by `workers.server`.
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from time import perf_counter
 from typing import Protocol
 
 from gateway.contract.errors import TurnoutError
-from workers.batching import Costs, Outcome, Run, execute, group_of, rows_of, take, wait_s
+from workers.batching import Costs, Outcome, Pace, Run, execute, group_of, rows_of, wait_s
 from workers.tally import Tally
 from workers.tensors import Array
+from workers.waiting import Waiting
 
 log = logging.getLogger("turnout.worker")
 
@@ -35,7 +35,7 @@ class Caller(Protocol):
 class Entry:
     """One waiting request. `expires_at` by `perf_counter`, 0 = never."""
 
-    __slots__ = ("arrived", "caller", "expires_at", "group", "inputs", "rows")
+    __slots__ = ("arrived", "caller", "expires_at", "group", "inputs", "is_waiting", "rows")
 
     def __init__(self, caller: Caller, inputs: list[Array], arrived: float, expires_at: float) -> None:
         self.caller: Caller | None = caller
@@ -44,6 +44,7 @@ class Entry:
         self.expires_at = expires_at
         self.rows = rows_of(inputs)
         self.group: Hashable = None
+        self.is_waiting = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,14 @@ class Batcher:
         self._tally = tally
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self._queue: deque[Entry] = deque()
-        self._rows = 0  # waiting
+        self._waiting: Waiting[Entry] = Waiting()
+        self._pace = Pace()
+        self._longest_us = costs.of_queue(
+            bounds.max_queue_requests, bounds.max_queue_rows, max_rows=bounds.max_rows
+        )
+        self._longest_s = self._longest_us / 1e6  # of a full queue, at the present pace
         self._is_busy = False  # a run is on in the thread
+        self._busy_until = 0.0  # when it should end
         self._is_due = False  # `_flush` is scheduled
         self._timer: asyncio.TimerHandle | None = None
         self._last_caller: Caller | None = None
@@ -76,25 +82,26 @@ class Batcher:
         self._others_gap_s = float("inf")
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return self._waiting.count
 
     def submit(self, caller: Caller, inputs: list[Array], *, arrived: float, expires_at: float) -> Entry:
         """Queue a request, or raise TurnoutError("overloaded")."""
         bounds = self._bounds
         entry = Entry(caller, inputs, arrived, expires_at)
-        if self._queue and (
-            len(self._queue) >= bounds.max_queue_requests or self._rows + entry.rows > bounds.max_queue_rows
+        waiting = self._waiting
+        if waiting.count and (
+            waiting.count >= bounds.max_queue_requests or waiting.rows + entry.rows > bounds.max_queue_rows
         ):
             raise TurnoutError(
-                "overloaded",
-                f"The queue is full ({len(self._queue)} requests, {self._rows} rows): try again.",
+                "overloaded", f"The queue is full ({waiting.count} requests, {waiting.rows} rows): try again."
             )
+        if expires_at and (self._is_busy or (waiting.count and expires_at - arrived < self._longest_s)):
+            self._check_time(expires_at - arrived, arrived)
         if not bounds.is_uniform:
             entry.group = group_of(inputs)
         if bounds.max_delay_s:
             self._note_gap(caller, arrived)
-        self._queue.append(entry)
-        self._rows += entry.rows
+        waiting.add(entry)
         if not self._is_due and not self._is_busy:
             self._is_due = True
             self._loop.call_soon(self._flush)
@@ -103,12 +110,25 @@ class Batcher:
     def forget(self, entry: Entry) -> None:
         """The caller went away."""
         entry.caller = None
-        if entry in self._queue:
-            self._queue.remove(entry)
-            self._rows -= entry.rows
+        if entry.is_waiting:
+            entry.inputs = []
+            self._waiting.remove(entry)
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _check_time(self, left_s: float, now: float) -> None:
+        """Raise TurnoutError("overloaded") for a request whose time would be over before its turn."""
+        waiting = self._waiting
+        queue_us = self._costs.of_queue(waiting.count, waiting.rows, max_rows=self._bounds.max_rows)
+        queue_us *= self._pace.factor
+        wait_s = queue_us / 1e6 + (max(0.0, self._busy_until - now) if self._is_busy else 0.0)
+        if wait_s >= left_s:
+            raise TurnoutError(
+                "overloaded",
+                f"Its turn would come in about {wait_s * 1e3:.1f} ms, and the request has "
+                f"{left_s * 1e3:.1f} ms: try again.",
+            )
 
     def _note_gap(self, caller: Caller, arrived: float) -> None:
         if caller is not self._last_caller:
@@ -128,23 +148,23 @@ class Batcher:
             return
         until = started + self._bounds.inline_limit_us / 1e6
         while self._can_run() and now <= until:
-            batch = [entry for entry in take(self._queue, self._bounds.max_rows) if self._is_live(entry, now)]
+            batch = self._timely(self._waiting.take(self._bounds.max_rows), now)
             if batch:
                 self._start(batch, now)
             now = perf_counter()
         self._again()
 
     def _can_run(self) -> bool:
-        return not self._is_busy and len(self._queue) > 0
+        return not self._is_busy and self._waiting.count > 0
 
     def _waits(self, now: float) -> bool:
         """Whether the batch waits for company; then a timer is set."""
         bounds = self._bounds
         delay_s = wait_s(
-            self._rows,
+            self._waiting.rows,
             max_rows=bounds.max_rows,
             max_delay_s=bounds.max_delay_s,
-            oldest_s=now - self._queue[0].arrived,
+            oldest_s=now - self._waiting.oldest().arrived,
             others_gap_s=self._others_gap_s,
         )
         if self._timer is not None:
@@ -154,26 +174,36 @@ class Batcher:
             self._timer = self._loop.call_later(delay_s, self._flush)
         return delay_s > 0
 
-    def _is_live(self, entry: Entry, now: float) -> bool:
-        """An entry leaves the queue; False if its time is over."""
-        self._rows -= entry.rows
-        if entry.expires_at and now >= entry.expires_at:
-            late = TurnoutError("deadline", "The request's time was over before its turn came.")
-            self._tell(entry, late)
-            return False
-        self._tally.waited(now - entry.arrived)
-        return True
+    def _timely(self, batch: list[Entry], now: float) -> list[Entry]:
+        """Those whose time is not over; the others are told."""
+        waits: list[float] = []
+        for entry in batch:
+            if 0 < entry.expires_at <= now:
+                late = TurnoutError("deadline", "The request's time was over before its turn came.")
+                self._tell(entry, late)
+            else:
+                waits.append(now - entry.arrived)
+        self._tally.waited(waits)
+        return batch if len(waits) == len(batch) else [entry for entry in batch if entry.caller is not None]
 
     def _start(self, batch: list[Entry], now: float) -> None:
-        rows = sum(entry.rows or 1 for entry in batch)
-        if self._costs.of(rows) <= self._bounds.inline_limit_us:
+        rows = sum([entry.rows or 1 for entry in batch])
+        expected_us = self._costs.of(rows)
+        if expected_us <= self._bounds.inline_limit_us:
             outcomes = self._execute(batch)
-            self._tally.ran(rows, perf_counter() - now)
+            self._ran(rows, expected_us, perf_counter() - now)
             for entry, outcome in zip(batch, outcomes, strict=True):
                 self._tell(entry, outcome)
         else:
             self._is_busy = True
+            self._busy_until = now + expected_us * self._pace.factor / 1e6
             self._thread.submit(self._work, batch, rows)
+
+    def _ran(self, rows: int, expected_us: float, took_s: float) -> None:
+        self._tally.ran(rows, took_s)
+        pace = self._pace
+        pace.saw(took_s * 1e6, expected_us)
+        self._longest_s = self._longest_us * pace.factor / 1e6
 
     def _work(self, batch: list[Entry], rows: int) -> None:
         """In the thread."""
@@ -191,7 +221,7 @@ class Batcher:
 
     def _ended(self, batch: list[Entry], outcomes: list[Outcome], rows: int, took_s: float) -> None:
         self._is_busy = False
-        self._tally.ran(rows, took_s)
+        self._ran(rows, self._costs.of(rows), took_s)
         for entry, outcome in zip(batch, outcomes, strict=True):
             self._tell(entry, outcome)
         self._again()

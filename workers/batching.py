@@ -1,9 +1,7 @@
-"""The rules of dynamic batching: what may share a run of the model, how much, and who gets which rows.
+"""The rules of dynamic batching: what may share a run of the model, what it costs, and who gets which rows.
 
-Requests of one *group* (equal dimensions beside the first, equal datatypes) share a run. Groups are served in
-the order of their oldest request, and requests of one group in the order of their arrival; a request larger
-than the limit runs alone. If a batch fails, its members run singly, so that one poisonous input fails only
-itself.
+Who shares a run with whom is decided in `workers.waiting`. If a batch fails, its members run singly, so that
+one poisonous input fails only itself.
 
 Whether to batch at all is decided by measurement (`Costs`): running two rows at once must cost less than
 running them one by one. For a model of 5 µs a batch of 32 costs about 0.8 µs a row, copying included, where
@@ -12,36 +10,29 @@ single runs cost 6; a random forest computes each row for itself and gains nothi
 Pure: no clock, no I/O. The shell is `workers.batcher`.
 """
 
-from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
-
-import numpy as np
+from typing import Protocol
 
 from gateway.contract.errors import TurnoutError
 from gateway.contract.signature import Signature
-from workers.tensors import Array
+from workers.shares import Outputs, Results, Share, Whole
+from workers.tensors import Array, joined
 
 Run = Callable[[list[Array]], list[Array]]
-Outcome = list[Array] | TurnoutError
+Outcome = Outputs | TurnoutError
 
 # Joining, splitting and book-keeping of one request in a batch, measured with `loadtests/worker_cost.py`.
 JOIN_US = 1.0
 
 
-class Queued(Protocol):
-    """What waits: `rows` is 0 where the inputs do not agree about the number of rows."""
+class Member(Protocol):
+    """One request of a batch."""
 
     @property
     def inputs(self) -> list[Array]: ...
     @property
     def rows(self) -> int: ...
-    @property
-    def group(self) -> Hashable: ...
-
-
-Q = TypeVar("Q", bound=Queued)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +51,32 @@ class Costs:
     def of(self, rows: int) -> float:
         return self.base_us + rows * self.row_us
 
+    def of_queue(self, requests: int, rows: int, *, max_rows: int) -> float:
+        """Time until all that waits has been run, in as few runs as the rules allow."""
+        runs = requests if max_rows < 2 else min(requests, -(-rows // max_rows))
+        return runs * self.base_us + rows * self.row_us
+
     @property
     def batching_pays(self) -> bool:
         """Whether joining two requests saves more time than it costs."""
         return self.base_us > JOIN_US
+
+
+class Pace:
+    """How long runs take beside their measured costs: `factor`, over the last twenty or so.
+
+    Costs are measured on zeros, before the worker is ready and perhaps while others start; real inputs may be
+    larger and the machine calmer. One stalled run raises the factor by no more than a tenth.
+    """
+
+    __slots__ = ("factor",)
+
+    def __init__(self) -> None:
+        self.factor = 1.0
+
+    def saw(self, took_us: float, expected_us: float) -> None:
+        if expected_us > 0:
+            self.factor += 0.1 * (min(took_us / expected_us, 2 * self.factor) - self.factor)
 
 
 def can_batch(signature: Signature) -> bool:
@@ -73,8 +86,8 @@ def can_batch(signature: Signature) -> bool:
 
 def rows_of(inputs: Sequence[Array]) -> int:
     """The rows that all inputs have in common, or 0."""
-    first = inputs[0]
-    rows = first.shape[0] if first.ndim else 0
+    shape = inputs[0].shape
+    rows = shape[0] if shape else 0
     if len(inputs) == 1:
         return rows
     return rows if all(array.shape[:1] == (rows,) for array in inputs) else 0
@@ -84,44 +97,21 @@ def group_of(inputs: Sequence[Array]) -> Hashable:
     return tuple((array.shape[1:], array.dtype.char) for array in inputs)
 
 
-def take(queue: deque[Q], max_rows: int) -> list[Q]:
-    """Remove the next batch from a queue that is not empty."""
-    first = queue.popleft()
-    batch = [first]
-    rows = first.rows
-    if rows == 0 or rows >= max_rows or not queue:
-        return batch
-    others: list[Q] = []
-    while queue:
-        entry = queue[0]
-        if entry.group == first.group and entry.rows:
-            if rows + entry.rows > max_rows:
-                break
-            rows += entry.rows
-            batch.append(entry)
-        else:
-            others.append(entry)
-        queue.popleft()
-    queue.extendleft(reversed(others))
-    return batch
-
-
-def execute(run: Run, batch: Sequence[Queued]) -> list[Outcome]:
+def execute(run: Run, batch: Sequence[Member]) -> list[Outcome]:
     """One outcome for each member, in order; `run` raises a `TurnoutError` for what it cannot compute."""
     if len(batch) == 1:
         return [_single(run, batch[0])]
     try:
-        outputs = run(
-            [np.concatenate(arrays) for arrays in zip(*(entry.inputs for entry in batch), strict=True)]
-        )
+        columns = zip(*(entry.inputs for entry in batch), strict=True)
+        outputs = run([joined(arrays) for arrays in columns])
         return _shares(outputs, [entry.rows for entry in batch])
     except TurnoutError:
         return [_single(run, entry) for entry in batch]
 
 
-def _single(run: Run, entry: Queued) -> Outcome:
+def _single(run: Run, entry: Member) -> Outcome:
     try:
-        return run(entry.inputs)
+        return Whole(run(entry.inputs))
     except TurnoutError as error:
         return error
 
@@ -131,11 +121,12 @@ def _shares(outputs: list[Array], rows: list[int]) -> list[Outcome]:
     total = sum(rows)
     if any(output.shape[:1] != (total,) for output in outputs):
         raise TurnoutError("internal", f"the model did not give one row of output for each of {total} rows")
+    results = Results(outputs)
     shares: list[Outcome] = []
     start = 0
     for count in rows:
         end = start + count
-        shares.append([output[start:end] for output in outputs])
+        shares.append(Share(results, start, end))
         start = end
     return shares
 

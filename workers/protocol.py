@@ -10,48 +10,30 @@ expected and what came. Must not know: HTTP, queues, runtimes. Called by `worker
 """
 
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from gateway.contract.errors import CallerError
 from gateway.contract.signature import ITEM_BYTES, Signature, TensorSpec
+from workers.documents import NO_DATA, Input, Parameters, Request, Wishes
 from workers.tensors import Array, JsonTensor, bad_tensor, read_binary, read_text, strings
+from workers.typed import TypedReader
 
-Parameters = dict[str, bool | int | float | str]
-_NO_DATA = msgspec.Raw(b"")
-
-
-class _Input(msgspec.Struct, gc=False):
-    name: str
-    shape: list[int]
-    datatype: str
-    data: msgspec.Raw = _NO_DATA
-    parameters: Parameters | None = None
+_DECODER = msgspec.json.Decoder(Request)
 
 
-class _Output(msgspec.Struct, gc=False):
-    name: str
-    parameters: Parameters | None = None
+class InferRequest(msgspec.Struct, gc=False):
+    """`wanted`: positions of the outputs to send, in the order asked for; `binary`: which of them raw.
 
-
-class _Request(msgspec.Struct, gc=False):
-    inputs: list[_Input]
-    id: str | None = None
-    parameters: Parameters | None = None
-    outputs: list[_Output] | None = None
-
-
-_DECODER = msgspec.json.Decoder(_Request)
-
-
-class InferRequest(NamedTuple):
-    """`wanted`: positions of the outputs to send, in the order asked for; `binary`: which of them raw."""
+    `is_plain`: all outputs in the model's order, as JSON, and no id.
+    """
 
     request_id: str | None
     inputs: list[Array]
     wanted: tuple[int, ...]
     binary: tuple[bool, ...]
+    is_plain: bool = False
 
 
 class RequestReader:
@@ -62,6 +44,10 @@ class RequestReader:
         self._place_of = {spec.name: place for place, spec in enumerate(signature.inputs)}
         self._tensors = [JsonTensor(spec) for spec in signature.inputs]
         self._output_of = {spec.name: place for place, spec in enumerate(signature.outputs)}
+        try:
+            self._typed: TypedReader | None = TypedReader(signature)
+        except ValueError:
+            self._typed = None
         self._all = tuple(range(len(signature.outputs)))
         self._none_binary = (False,) * len(self._all)
         self._all_binary = (True,) * len(self._all)
@@ -69,7 +55,11 @@ class RequestReader:
     def read(self, body: bytes, json_length: bytes | None) -> InferRequest:
         """`json_length` is the header `Inference-Header-Content-Length`, if there was one."""
         tail = memoryview(b"")
-        if json_length is not None:
+        if json_length is None:
+            if self._typed is not None and (typed := self._typed.read(body)) is not None:
+                wishes, inputs = typed
+                return self._with_outputs(wishes, inputs)
+        else:
             size = _length(json_length, len(body))
             if size == 0:
                 return self._read_raw(body)
@@ -83,12 +73,9 @@ class RequestReader:
             raise CallerError("invalid_json", f"The body is not valid JSON: {error}") from None
         except RecursionError:
             raise CallerError("invalid_json", "The body is JSON nested too deeply") from None
-        inputs = self._read_inputs(request.inputs, tail)
-        if request.outputs is None and request.parameters is None:
-            return InferRequest(request.id, inputs, self._all, self._none_binary)
-        return self._with_outputs(request, inputs)
+        return self._with_outputs(request, self._read_inputs(request.inputs, tail))
 
-    def _read_inputs(self, tensors: list[_Input], tail: memoryview) -> list[Array]:
+    def _read_inputs(self, tensors: list[Input], tail: memoryview) -> list[Array]:
         arrays: list[Any] = [None] * len(self._specs)
         at = 0
         for tensor in tensors:
@@ -104,7 +91,7 @@ class RequestReader:
                 end = at + _binary_size(tensor, tail.nbytes - at)
                 arrays[place] = read_binary(spec, tail[at:end], tensor.shape)
                 at = end
-            elif tensor.data is _NO_DATA:
+            elif tensor.data is NO_DATA:
                 raise bad_tensor(tensor.name, "expected `data`, or `binary_data_size` in its parameters")
             else:
                 arrays[place] = self._tensors[place].read(tensor.data, tensor.shape)
@@ -118,7 +105,9 @@ class RequestReader:
             raise bad_tensor(absent[0], "it is missing")
         return arrays
 
-    def _with_outputs(self, request: _Request, inputs: list[Array]) -> InferRequest:
+    def _with_outputs(self, request: Wishes, inputs: list[Array]) -> InferRequest:
+        if request.outputs is None and request.parameters is None:
+            return InferRequest(request.id, inputs, self._all, self._none_binary, request.id is None)
         default = _flag(request.parameters, "binary_data_output", default=False)
         if not request.outputs:
             return InferRequest(
@@ -179,7 +168,7 @@ def _one_string(spec: TensorSpec, shape: list[int]) -> list[int]:
     return shape
 
 
-def _check(spec: TensorSpec, tensor: _Input) -> None:
+def _check(spec: TensorSpec, tensor: Input) -> None:
     if tensor.datatype != spec.datatype:
         raise bad_tensor(spec.name, f"expected datatype {spec.datatype}, got {tensor.datatype!r}")
     shape = tensor.shape
@@ -209,10 +198,10 @@ def _length(header: bytes, body_bytes: int) -> int:
     return size
 
 
-def _binary_size(tensor: _Input, left: int) -> int:
+def _binary_size(tensor: Input, left: int) -> int:
     assert tensor.parameters is not None
     size = tensor.parameters["binary_data_size"]
-    if tensor.data is not _NO_DATA:
+    if tensor.data is not NO_DATA:
         raise bad_tensor(tensor.name, "it has both `data` and `binary_data_size`")
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise bad_tensor(

@@ -27,6 +27,7 @@ class Service:
         self.model = model
         self.version = version
         self.state = WorkerState.STARTING
+        self.has_model = False  # looked at by every request, so not a property
         self.tally = Tally()
         self.digest = ""
         self.version_line = headers.VERSION + b": " + version.encode() + b"\r\n"
@@ -45,14 +46,11 @@ class Service:
         self.batcher = batcher
         self.set_digest(digest)
         self.state = WorkerState.READY
+        self.has_model = True
 
     def set_digest(self, digest: str) -> None:
         self.digest = digest
         self.echo_end = b";" + digest[:12].encode()
-
-    @property
-    def has_model(self) -> bool:
-        return self.state is not WorkerState.STARTING
 
     @property
     def is_ready(self) -> bool:

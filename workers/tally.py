@@ -47,9 +47,12 @@ class Tally:
         self._queue = Histogram(SECONDS)
         self._runs = Histogram(SECONDS)
 
-    def waited(self, seconds: float) -> None:
-        """A request leaves the queue to be run."""
-        self._queue.add(seconds)
+    def waited(self, seconds: list[float]) -> None:
+        """Requests leave the queue to be run."""
+        counts, bounds = self._queue.counts, self._queue.bounds
+        for each in seconds:
+            counts[bisect_left(bounds, each)] += 1
+        self._queue.total += sum(seconds)
 
     def ran(self, rows: int, seconds: float) -> None:
         """A batch was run."""

@@ -18,13 +18,12 @@ match_plain = re.compile(
     rb"content-length: ([0-9]{1,10})\r\n\r\n"
 ).match
 
+_HEAD = PLAIN_JSON + b"turnout-attempt: %b\r\nturnout-version: %b\r\nturnout-worker-us: %d\r\n"
+_HEAD_WITH_OUTPUT = _HEAD + b"turnout-output: %b\r\n"
+
 
 def plain_head(*, attempt: bytes, version: bytes, worker_us: int, output: bytes | None) -> bytes:
     """Status line and headers up to, not including, content-length. `attempt`: `<token>;<digest12>`."""
-    head = b"%bturnout-attempt: %b\r\nturnout-version: %b\r\nturnout-worker-us: %d\r\n" % (
-        PLAIN_JSON,
-        attempt,
-        version,
-        worker_us,
-    )
-    return head if output is None else b"%bturnout-output: %b\r\n" % (head, output)
+    if output is None:
+        return _HEAD % (attempt, version, worker_us)
+    return _HEAD_WITH_OUTPUT % (attempt, version, worker_us, output)

@@ -13,6 +13,7 @@ from gateway.contract.errors import CallerError, TurnoutError
 from tests.sockets import eventually
 from workers.batcher import Batcher, Bounds, Entry
 from workers.batching import Costs, Outcome
+from workers.shares import Outputs
 from workers.tally import Tally
 
 FAST = Costs(5.0, 0.1)
@@ -32,8 +33,8 @@ class Asked:
 
     @property
     def values(self) -> Any:
-        assert isinstance(self.outcome, list), self.outcome
-        return self.outcome[0].tolist()
+        assert isinstance(self.outcome, Outputs), self.outcome
+        return self.outcome.array(0).tolist()
 
     @property
     def code(self) -> str:
@@ -227,15 +228,63 @@ async def test_a_single_request_larger_than_the_queue_is_still_served() -> None:
 
 
 async def test_a_request_past_its_deadline_is_answered_without_a_run(opened: list[Bench]) -> None:
-    bench = Bench(SLOW)
+    bench = Bench(Costs(0.01, 0.0), inline_limit_us=0.0)  # in the thread, and expected to be over at once
     opened.append(bench)
     first = await bench.hold()
-    late, _ = bench.send(1, expires_at=perf_counter())
+    over_at = perf_counter() + 0.001
+    late, _ = bench.send(1, expires_at=over_at)
     timely, _ = bench.send(2, expires_at=perf_counter() + 60)
+    await eventually(lambda: perf_counter() > over_at)
     bench.release()
     await eventually(lambda: first.outcome and late.outcome and timely.outcome)
     assert (late.code, timely.values) == ("deadline", [4])
     assert bench.model.runs == [1, 1]
+
+
+async def test_a_request_whose_time_would_be_over_before_its_turn_is_refused_at_once(
+    opened: list[Bench],
+) -> None:
+    bench = Bench(Costs(1e6, 0.0), max_queue_requests=100, max_rows=1)  # a second a run
+    opened.append(bench)
+    await bench.hold()
+    now = perf_counter()
+    with pytest.raises(TurnoutError, match="turn would come in") as raised:
+        bench.send(1, expires_at=now + 0.5)  # the run that is on takes longer
+    assert raised.value.code == "overloaded"
+    bench.send(1, expires_at=now + 1.5)
+    bench.send(1)
+    with pytest.raises(TurnoutError, match="turn would come in"):
+        bench.send(1, expires_at=now + 2.5)  # one is on, two wait
+    bench.send(1, expires_at=now + 60)
+    bench.send(1)  # without a deadline nothing but a full queue refuses
+    assert len(bench.batcher) == 4
+
+
+async def test_an_idle_model_refuses_nobody_for_want_of_time() -> None:
+    bench = Bench(Costs(100.0, 0.0))
+    asked, _ = bench.send(1, expires_at=perf_counter() + 1e-9)
+    await eventually(lambda: asked.outcome)
+    assert asked.code == "deadline"
+
+
+async def test_requests_of_one_turn_are_refused_when_those_before_them_take_too_long() -> None:
+    bench = Bench(Costs(100.0, 0.0), max_queue_requests=100, max_rows=1)
+    for _ in range(50):
+        bench.send(1, expires_at=perf_counter() + 60)
+    with pytest.raises(TurnoutError, match="turn would come in"):
+        bench.send(1, expires_at=perf_counter() + 0.004)
+    assert len(bench.batcher) == 50
+
+
+async def test_what_runs_really_take_counts_not_what_was_measured_before() -> None:
+    bench = Bench(Costs(250.0, 0.0), max_queue_requests=100, max_rows=1)  # in truth a few
+    for _ in range(100):
+        bench.send(1)
+        await asyncio.sleep(0)
+    assert len(bench.model.runs) == 100
+    for _ in range(50):
+        bench.send(1)
+    bench.send(1, expires_at=perf_counter() + 0.012)  # 50 times 250 us would be 12.5 ms
 
 
 async def test_a_bug_in_the_model_is_told_to_every_caller(caplog: pytest.LogCaptureFixture) -> None:

@@ -225,7 +225,7 @@ async def test_a_full_queue_answers_503_and_when_to_try_again(slow_worker: Runni
         assert headers["turnout-attempt"].startswith("t;")
 
 
-async def test_a_request_whose_time_is_over_in_the_queue_is_answered_504(
+async def test_a_request_whose_time_would_be_over_before_its_turn_is_refused_at_once(
     slow_worker: Running, connect: Connect
 ) -> None:
     first, late = await connect(slow_worker, 2)
@@ -233,8 +233,17 @@ async def test_a_request_whose_time_is_over_in_the_queue_is_answered_504(
     await asyncio.sleep(0.005)
     late.send(request(infer_body([2.0]), headers={"turnout-timeout-ms": "1"}))
     status, headers, _ = await late.reply()
-    assert (status, headers["turnout-error"]) == (504, "deadline")
+    assert (status, headers["turnout-error"], headers["retry-after"]) == (503, "overloaded", "1")
     assert (await first.reply())[0] == 200
+
+
+async def test_a_request_that_comes_when_its_time_is_over_is_answered_504(
+    slow_worker: Running, connect: Connect
+) -> None:
+    (late,) = await connect(slow_worker, 1)
+    late.send(request(infer_body([2.0]), headers={"turnout-timeout-ms": "0"}))
+    status, headers, _ = await late.reply()
+    assert (status, headers["turnout-error"]) == (504, "deadline")
 
 
 async def test_a_poisonous_input_fails_alone_over_http(

@@ -33,13 +33,15 @@ class OnnxModel:
         # Spinning threads take the core from the event loop.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                data, options, providers=["CPUExecutionProvider"]
-            )
+            session: Any = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except _UNLOADABLE as error:
             raise CallerError(
                 "invalid_input", f"ONNX Runtime refuses the model: {_first_line(error)}"
             ) from None
+        # What `session.run` wraps, for 1 of its 5.5 µs: our inputs' names are checked, and there is no other
+        # provider to fall back to.
+        self._run: Any = session._sess.run
+        self._run_options = onnxruntime.RunOptions()
         self._inputs = [spec.name for spec in signature.inputs]
         self._outputs = [spec.name for spec in signature.outputs]
 
@@ -47,7 +49,7 @@ class OnnxModel:
         """All outputs in the signature's order, C-contiguous. Raises TurnoutError, by whose fault it is."""
         feed = dict(zip(self._inputs, inputs, strict=True))
         try:
-            outputs: list[Array] = self._session.run(self._outputs, feed)
+            outputs: list[Array] = self._run(self._outputs, feed, self._run_options)
         except _WRONG_INPUT as error:
             raise CallerError(
                 "invalid_input", f"The model cannot compute these inputs: {_first_line(error)}"
