@@ -287,6 +287,17 @@ async def test_what_runs_really_take_counts_not_what_was_measured_before() -> No
     bench.send(1, expires_at=perf_counter() + 0.012)  # 50 times 250 us would be 12.5 ms
 
 
+async def test_a_model_that_is_faster_than_it_was_measured_refuses_less(opened: list[Bench]) -> None:
+    bench = Bench(SLOW, max_rows=1)
+    opened.append(bench)
+    bench.batcher._pace.factor = 0.01  # as after many runs of 10 ms
+    await bench.hold()
+    bench.send(1)
+    bench.send(1, expires_at=perf_counter() + 0.5)
+    with pytest.raises(TurnoutError, match="turn would come in"):
+        bench.send(1, expires_at=perf_counter() + 0.005)
+
+
 async def test_a_bug_in_the_model_is_told_to_every_caller(caplog: pytest.LogCaptureFixture) -> None:
     def run(inputs: list[Any]) -> list[Any]:
         return [inputs[1]]

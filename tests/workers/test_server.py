@@ -102,9 +102,7 @@ async def test_a_thousand_pipelined_requests_take_one_turn_each_beside_other_con
 
 
 async def test_a_caller_that_goes_away_frees_its_place_at_once(start: Start) -> None:
-    worker, (first, *waiting, late, later) = await start(
-        IN_THE_THREAD, connections=7, max_queue_requests=4
-    )
+    worker, (first, *waiting, late, later) = await start(IN_THE_THREAD, connections=7, max_queue_requests=4)
     worker.gate.clear()
     first.send(asking(0.0))
     await eventually(lambda: worker.runs)

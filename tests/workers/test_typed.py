@@ -113,6 +113,17 @@ def test_flat_and_nested_data_are_read_in_one_pass(text: str) -> None:
     assert read[1][0].tolist() == [[1, 2], [3, 4]]
 
 
+@pytest.mark.parametrize(
+    "text", ["[[1,2,3,4]]", "[[1],[2,3,4]]", "[[1,2],[3]]", "[1,2,[3,4]]", "[[1,2],3,4]"]
+)
+def test_lists_of_other_lengths_than_the_shape_says_do_not_fit(text: str) -> None:
+    tensor = f'{{"name":"x","datatype":"FP32","shape":[2,2],"data":{text}}}'
+    body = f'{{"inputs":[{tensor}]}}'.encode()
+    assert TypedReader(SIGNATURES[0]).read(body) is None
+    with pytest.raises(CallerError, match="Input 'x': expected"):
+        RequestReader(SIGNATURES[0]).read(body, None)
+
+
 def test_several_inputs_in_the_models_order_are_read_in_one_pass_and_in_another_order_step_by_step() -> None:
     x = {"name": "x", "datatype": "FP64", "shape": [1, 2], "data": [1, 2]}
     z = {"name": "z", "datatype": "INT32", "shape": [1, 1], "data": [3]}
