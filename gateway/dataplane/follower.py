@@ -56,6 +56,7 @@ class Follower:
         self.woken = asyncio.Event()
         self.rounds = 0
         self.leases: tuple[Lease, ...] = ()
+        self.is_remembering = False  # `leases` are what the disk held
         self.has_table = False
         self.is_table_lost = False
         self.confirmed_at = time.monotonic()  # when Redis last confirmed that we are at the newest revision
@@ -83,6 +84,7 @@ class Follower:
         self._serve(compile_changes(EMPTY, revision=last.revision, changed=last.documents))
         self.unsaved.clear()
         self.leases = last.leases
+        self.is_remembering = True
         self.table.pools.update(last.leases)
         self.has_table = True
         return True
@@ -159,12 +161,17 @@ class Follower:
             self.unsaved.set()
 
     async def _follow_workers(self, *, is_first: bool) -> None:
-        """Leases that ended while Redis was away get the time to be renewed."""
+        """Leases that ended while Redis was away get the time to be renewed; those that the disk remembers
+        only if they were not withdrawn since."""
         fleet = await self.fleet.workers()
         leases = {lease.worker_id: lease for lease in fleet.leases}
         is_settling = is_first or time.monotonic() - (self.reachable_since or 0) < LEASE_S
         if is_settling:
-            leases = {lease.worker_id: lease for lease in self.leases} | leases
+            ended = {lease.worker_id for lease in fleet.ended}
+            knows_all = self.is_remembering and not self.is_table_lost
+            kept = [lease for lease in self.leases if not knows_all or lease.worker_id in ended]
+            leases = {lease.worker_id: lease for lease in kept} | leases
+        self.is_remembering = False
         is_new = leases.keys() != {lease.worker_id for lease in self.leases}
         self.leases = tuple(leases.values())
         self.table.pools.update(self.leases)

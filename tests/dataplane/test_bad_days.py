@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from gateway.contract import keys
 from gateway.contract.pool import LEASE_S
 from gateway.store.embedded import EmbeddedServer
 from tests.dataplane.conftest import Turnout
@@ -198,6 +199,17 @@ async def test_a_gateway_that_starts_without_redis_serves_what_the_disk_remember
     await served.start()
     assert (await served.infer())[0] == 200
     assert (await served.get("/v2/health/ready"))[0] == 200
+
+
+async def test_a_worker_that_left_while_the_gateway_was_down_is_not_asked(served: Turnout) -> None:
+    await served.has_workers(2)
+    await eventually(lambda: (served.data_dir / "gateway-last-good.json").exists())
+    await served.stop()
+    left = served.workers.pop(0)
+    await left.stop()
+    await served.redis.hdel(keys.WORKERS, left.name)
+    await served.start()
+    assert {worker.worker_id for worker in served.process.pools.get("digits", "1").ready} == {"w1"}
 
 
 async def test_without_redis_and_without_memory_a_gateway_is_live_but_not_ready(
