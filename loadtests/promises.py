@@ -241,6 +241,7 @@ async def everything_may_be_restarted(up: Installation, scale: Scale) -> Kept:
 
 async def everything_is_recorded(up: Installation, scale: Scale) -> Kept:
     """Every answered prediction lies in Redis, as long as Redis is up."""
+    await asyncio.sleep(1)  # what was answered before is written
     before = await up.metrics()
     async with Load(up.port, PATH, bodies()) as seen:
         await asyncio.sleep(scale.pause_s)

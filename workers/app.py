@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ from workers.warmup import Warmth, warm_up
 log = logging.getLogger("turnout.worker")
 KEEP_ALIVE_S = 75.0  # longer than a gateway keeps an idle connection (20 s): the side that sends closes first
 SECOND_SIGNAL_EXIT = 1
+NEAR_NAME_BYTES = 100  # of the 108 that unix(7) allows
 WILDCARDS = frozenset({"0.0.0.0", "::"})
 
 
@@ -113,8 +115,9 @@ class Worker:
         protocol = type("Protocol", (WorkerProtocol,), {"service": self.service})
         limits = Limits(body_bytes=self.settings.max_body_bytes, keep_alive_s=KEEP_ALIVE_S)
         server = HttpServer(protocol, make_app(self.service), limits=limits)
-        await server.start(sock)
-        announcer = None if redis is None else Announcer(redis, self._lease(server.port))
+        near = None if redis is None else listen_near(self.settings, self.worker_id)
+        await server.start(sock, near=near)
+        announcer = None if redis is None else Announcer(redis, self._lease(server.port, near))
         if announcer is not None:
             announcer.start()
         try:
@@ -175,7 +178,7 @@ class Worker:
     def _names(self) -> tuple[str, str]:
         return self.assignment.model, self.assignment.version
 
-    def _lease(self, port: int) -> Lease:
+    def _lease(self, port: int, near: socket.socket | None) -> Lease:
         return Lease(
             worker_id=self.worker_id,
             model=self.assignment.model,
@@ -186,6 +189,7 @@ class Worker:
             pid=os.getpid(),
             state=WorkerState.STARTING,
             started_ms=int(time.time() * 1000),
+            near="" if near is None else near.getsockname()[1:].decode(),
             weight=self.settings.weight,
         )
 
@@ -214,6 +218,21 @@ async def registered(redis: Redis, model: str, version: str) -> Version:
             "invalid_document",
             f"the document of {model} {version} in Redis is not readable: register it again",
         ) from None
+
+
+def listen_near(settings: WorkerSettings, worker_id: str) -> socket.socket | None:
+    """A bound abstract Unix socket; None where others than loopback may come, or without Linux."""
+    if not sys.platform.startswith("linux") or (settings.advertise_host or settings.host) not in LOOPBACK:
+        return None
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        sock.bind(f"\0turnout-{worker_id}"[:NEAR_NAME_BYTES])
+    except OSError as error:
+        log.warning("no Unix socket for gateways nearby, they will use TCP: %s", error.strerror)
+        sock.close()
+        return None
+    return sock
 
 
 def listen(settings: WorkerSettings, port: int) -> socket.socket:

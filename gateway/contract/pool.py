@@ -52,6 +52,12 @@ class Lease(BaseModel):
     pid: int
     state: WorkerState
     started_ms: int
+    near: str = Field(
+        default="",
+        max_length=100,
+        description="name of an abstract Unix socket (Linux, unix(7)) that answers as the port does, for "
+        "gateways in the worker's own network namespace: cheaper than TCP over loopback",
+    )
     weight: float = Field(default=1.0, ge=0.01, le=100, description="capacity beside the pool's others")
     is_foreign: bool = Field(
         default=False, description="another OIP server: does not echo attempts or name recorded outputs"

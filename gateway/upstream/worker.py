@@ -5,6 +5,7 @@ Must not know: routes, clients, Redis. Used by `pool`.
 
 import asyncio
 import errno
+import socket
 from collections.abc import Callable
 
 from gateway.contract.pool import Lease
@@ -14,6 +15,18 @@ from gateway.upstream.connection import Connection, Failure, Receiver
 
 CONNECT_S = 0.25
 MAX_CONNECTIONS = 1024  # the last resort; a route's limit for each worker comes long before
+
+
+def _reach(near: str) -> socket.socket:
+    """A connection to an abstract Unix socket, which is made, or refused, at once."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.setblocking(False)
+    try:
+        sock.connect("\0" + near)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _why(error: OSError) -> Failure:
@@ -32,8 +45,8 @@ class Worker:
 
     __slots__ = (
         "answers", "answers_us", "capacity", "digest12", "failed_probes", "failures", "host", "idle",
-        "in_flight", "is_ejected", "is_gone", "is_refusing", "latency_us", "on_failing", "opening", "port",
-        "ready_s", "tail", "told_us", "unsolicited", "weight", "worker_id",
+        "in_flight", "is_ejected", "is_gone", "is_refusing", "latency_us", "near", "on_failing", "opening",
+        "port", "ready_s", "tail", "told_us", "unsolicited", "weight", "worker_id",
     )  # fmt: skip
 
     def __init__(self, lease: Lease, on_failing: Callable[["Worker"], None]) -> None:
@@ -41,6 +54,7 @@ class Worker:
         self.tail = worker_tail(lease.worker_id).encode()
         self.host = lease.host
         self.port = lease.port
+        self.near = lease.near
         self.digest12 = b"" if lease.is_foreign else lease.digest[:12].encode()
         self.on_failing = on_failing
         self.in_flight = 0
@@ -97,7 +111,11 @@ class Worker:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
-                _, connection = await loop.create_connection(lambda: Connection(self), self.host, self.port)
+                if self.near:
+                    connecting = loop.create_unix_connection(lambda: Connection(self), sock=_reach(self.near))
+                else:
+                    connecting = loop.create_connection(lambda: Connection(self), self.host, self.port)
+                _, connection = await connecting
         except OSError as error:  # TimeoutError is one
             self.in_flight -= 1
             if not receiver.is_over:

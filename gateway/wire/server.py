@@ -44,6 +44,7 @@ class HttpServer:
         self.config.load()
         self.state = ServerState()
         self.listener: asyncio.Server | None = None
+        self.near: asyncio.Server | None = None  # the same on a Unix socket
         self.sweeping: asyncio.Task[None] | None = None
 
     @property
@@ -55,10 +56,12 @@ class HttpServer:
         assert self.listener is not None
         return int(self.listener.sockets[0].getsockname()[1])
 
-    async def start(self, sock: socket.socket) -> None:
-        """Listen on a bound socket."""
+    async def start(self, sock: socket.socket, *, near: socket.socket | None = None) -> None:
+        """Listen on a bound socket, and on a Unix socket for who is near."""
         loop = asyncio.get_running_loop()
         self.listener = await loop.create_server(self._connect, sock=sock, backlog=BACKLOG)
+        if near is not None:
+            self.near = await loop.create_unix_server(self._connect, sock=near, backlog=BACKLOG)
         self.sweeping = loop.create_task(self._sweep(), name="wire-sweep")
 
     def _connect(self) -> HttpProtocol:
@@ -89,6 +92,8 @@ class HttpServer:
         self.ticker.draining = True
         await asyncio.sleep(grace_s)
         self.listener.close()
+        if self.near is not None:
+            self.near.close()
         while self.connections and time.monotonic() - started < deadline_s:
             self._close_silent()
             await asyncio.sleep(0.02)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -232,3 +233,19 @@ async def test_giving_up_closes_the_connection_so_that_the_worker_notices(bench:
     waiter.connection.abandon()
     assert made.pool.in_flight == 0
     assert waiter.outcomes == []
+
+
+async def test_a_worker_nearby_is_reached_by_its_unix_socket_and_refused_when_it_is_gone() -> None:
+    worker = await ScriptedWorker().start()
+    name = f"turnout-test-{os.getpid()}-{worker.port}"
+    server = await asyncio.start_unix_server(worker._serve, path=f"\0{name}")
+    pool = Pool("digits", "1")
+    pool.update([worker.lease().model_copy(update={"near": name, "port": 1})])
+    bench = Bench.__new__(Bench)
+    bench.worker, bench.pool = worker, pool
+    assert await bench.ask() == (200, b'{"outputs":[]}')
+    server.close()
+    await worker.stop()
+    await eventually(lambda: not pool.ready[0].idle)
+    assert await bench.ask() is Failure.REFUSED
+    pool.update([])

@@ -113,6 +113,24 @@ async def test_a_worker_announces_itself_and_withdraws_at_its_end(
     assert await redis.hgetall(keys.WORKERS) == {}
 
 
+async def test_a_gateway_nearby_is_answered_on_the_unix_socket_of_the_lease(
+    tmp_path: Path, redis: Any, start_leased: Starts
+) -> None:
+    digest = await register(redis, tmp_path / "artifacts", models.linear())
+    worker = start_leased("--drain-grace-s", "0")
+    lease = await lease_in(redis, WorkerState.READY)
+    reader, writer = await asyncio.open_unix_connection(f"\0{lease.near}")
+    body = infer_body([1, 2, 3, 4], name="X", shape=[1, 4])
+    writer.write(request(body, headers={"turnout-attempt": "10a"}))
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert await asyncio.to_thread(worker.end) == 0
+    answered = await reader.read()  # and then the end
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert f"turnout-attempt: 10a;{digest[:12]}".encode() in head
+    assert b"outputs" in answered
+
+
 async def test_the_lease_of_a_killed_worker_runs_out(
     tmp_path: Path, redis: Any, start_leased: Starts
 ) -> None:
