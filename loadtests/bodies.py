@@ -6,9 +6,7 @@ is the most that a system held at any time of its rounds, above what it held bef
 
 import argparse
 import contextlib
-import json
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +14,7 @@ from statistics import median
 
 from loadtests.cpu import PROC, CpuTime, descendants, tree_time
 from loadtests.drive import drive
-from loadtests.machine import describe
-from loadtests.measure import RESULTS, say
+from loadtests.measure import save, say
 from loadtests.proxies import system
 from loadtests.started import StartFailed, cores, missing
 from loadtests.systems import Scenario, System, backend, scratch
@@ -189,16 +186,11 @@ def main() -> int:
         return 1
     print(table(lines))
     document = {
-        "section": "bodies",
-        "machine": describe(),
         "setting": {"seconds": seconds, "loads": [asdict(load) for load in LOADS]},
         "summary": [asdict(line) for line in lines],
         "rounds": [asdict(found) for found in every],
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"bodies-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.local.json"
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    say(f"Every round is in {path}")
+    save("bodies", document)
     return 0
 
 

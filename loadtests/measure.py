@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from loadtests.cpu import CpuTime, busy_time, tree_time
 from loadtests.drive import CONNECTIONS, UNITS, drive
@@ -115,8 +116,6 @@ def report(
         say("Other work disturbed this (see `elsewhere`): measure again on a calm machine.")
     load, tested = cores()
     document = {
-        "section": section,
-        "machine": describe(),
         "setting": {
             "connections": CONNECTIONS,
             "units": UNITS,
@@ -130,10 +129,16 @@ def report(
         "summary": [asdict(summary) for summary in summaries],
         "rounds": [asdict(measurement) for measurement in measurements],
     }
+    return save(section, document)
+
+
+def save(section: str, document: dict[str, Any]) -> Path:
+    """Write what was measured, with the machine and the commit, and say where."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{section}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.local.json"
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-    say(f"Every round is in {path}")
+    told = {"section": section, "machine": describe(), **document}
+    path.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    say(f"Every number is in {path}")
     return path
 
 

@@ -2,7 +2,7 @@
 
 Starts `turnout up --demo` in a temporary directory on free ports, sends predictions all the time, and changes
 routes, cuts over, restarts workers and gateways, kills a worker and Redis, and stops Redis for a while.
-Prints one line for each promise, and JSON with `--json FILE`; exit code 1 when one is broken.
+Prints one line for each promise, writes them as JSON; exit code 1 when one is broken.
 
     python -m loadtests.promises            # about three minutes
     python -m loadtests.promises --quick    # a tenth of the requests, Redis hung for 5 s instead of 30 s
@@ -27,7 +27,7 @@ import httpx2
 import uvloop
 
 from loadtests.client import Load, quantile
-from loadtests.machine import describe
+from loadtests.measure import save
 
 PATH = "/v2/models/digits/infer"
 HELDOUT = Path(__file__).parents[1] / "config" / "demo" / "digits-heldout.json"
@@ -358,12 +358,10 @@ async def check(scale: Scale, only: str) -> list[Kept]:
 @click.command(help=__doc__)
 @click.option("--quick", is_flag=True)
 @click.option("--only", default="", help="Part of a promise's name.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path))
-def main(quick: bool, only: str, json_file: Path | None) -> None:
+def main(quick: bool, only: str) -> None:
     found = uvloop.run(check(QUICK if quick else Scale(), only))
-    if json_file is not None:
-        told = [{"promise": kept.promise, "kept": kept.is_kept, "seen": kept.seen} for kept in found]
-        json_file.write_text(json.dumps({"machine": describe(), "promises": told}, indent=1) + "\n")
+    told = [{"promise": kept.promise, "kept": kept.is_kept, "seen": kept.seen} for kept in found]
+    save("promises", {"promises": told})
     sys.exit(0 if all(kept.is_kept for kept in found) else 1)
 
 

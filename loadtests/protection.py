@@ -2,7 +2,7 @@
 
 The models (`loadtests.queueing`) need a fixed time for each request and no CPU, so that capacity does not
 depend on the machine. Load is open-loop where the question is about latency. Prints a line for each promise,
-writes JSON with `--json FILE`; exit code 1 when one is broken. Called by `scripts/bench protection`.
+writes JSON; exit code 1 when one is broken. Called by `scripts/bench protection`.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from gateway.contract import keys
 from loadtests.client import Load, Seen, quantile
 from loadtests.drive import BODY
 from loadtests.installation import documents, gateway, lease, redis_with, renewed
-from loadtests.machine import describe
+from loadtests.measure import save
 from loadtests.promises import Kept
 from loadtests.started import cores, free_port, started, wait_for_port
 from loadtests.systems import scratch
@@ -175,17 +175,15 @@ PROMISES = (overload_costs_no_goodput, a_slow_worker_slows_few, slow_clients_har
 @click.command(help=__doc__)
 @click.option("--quick", is_flag=True, help="3 s of load for each number instead of 10 s.")
 @click.option("--only", default="", help="Part of a promise's name.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path))
-def main(quick: bool, only: str, json_file: Path | None) -> None:
+def main(quick: bool, only: str) -> None:
     found = []
     for promise in PROMISES:
         if only in promise.__name__:
             kept = uvloop.run(promise(3.0 if quick else 10.0))
             click.echo(f"{'kept  ' if kept.is_kept else 'BROKEN'}  {kept.promise}: {kept.seen}")
             found.append(kept)
-    if json_file is not None:
-        told = [{"promise": kept.promise, "kept": kept.is_kept, "seen": kept.seen} for kept in found]
-        json_file.write_text(json.dumps({"machine": describe(), "promises": told}, indent=1) + "\n")
+    told = [{"promise": kept.promise, "kept": kept.is_kept, "seen": kept.seen} for kept in found]
+    save("protection", {"promises": told})
     sys.exit(0 if all(kept.is_kept for kept in found) else 1)
 
 

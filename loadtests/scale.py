@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import json
 import os
 import random
 import statistics
@@ -34,9 +33,8 @@ from gateway.store.embedded import EmbeddedServer
 from gateway.store.fleet import FleetStore
 from gateway.store.watch import Watch
 from gateway.upstream.pool import PoolSet
-from loadtests.machine import describe
 from loadtests.many import VERSIONS, documents, envelope, fill, name_of, path_of, route
-from loadtests.measure import RESULTS, say
+from loadtests.measure import save, say
 from loadtests.started import StartFailed, free_port, has_ended, started, tail
 from loadtests.systems import scratch
 
@@ -279,11 +277,7 @@ def main() -> int:
         return 1
     print(table_of(found["summary"]))
     setting = {"models": options.models, "versions": len(VERSIONS), "load_average": os.getloadavg()}
-    told = {"section": "scale", "machine": describe(), "setting": setting}
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"scale-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.local.json"
-    path.write_text(json.dumps(told | found, indent=1) + "\n")
-    say(f"The numbers are in {path}")
+    save("scale", {"setting": setting, **found})
     return 0
 
 
