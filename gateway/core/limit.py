@@ -14,7 +14,7 @@ TOLERANCE = 2.0  # times the latency at rest; batching alone makes a busy worker
 LEAST_PER_WORKER = 4  # also what is allowed while the latency at rest is measured
 REMEASURE_S = 30.0
 ENOUGH = 20  # answers that a window must hold to be believed
-RATE_MEMORY = 0.7  # share of the former estimate that a new window leaves
+ENOUGH_TURNS = 10  # of those who waited, before their pace is believed
 
 
 @dataclass(slots=True)
@@ -46,12 +46,10 @@ class Gradient:
         return int(self.limit or most)
 
 
-def expected_wait_s(waiting: int, per_second: float) -> float:
-    """For one who comes behind `waiting` others; `per_second`: places that come free, 0 = not known."""
-    return waiting / per_second if per_second > 0 else 0.0
+def expected_wait_s(ahead: int, *, turns: float, in_s: float) -> float:
+    """For one who comes behind `ahead` others; `turns` of them were given in the last `in_s` seconds.
 
-
-def rate(former: float, answers: int, window_s: float) -> float:
-    """Answers a second, smoothed over windows."""
-    seen = answers / window_s
-    return seen if former == 0 else RATE_MEMORY * former + (1 - RATE_MEMORY) * seen
+    Only the pace at which a full version gives turns says how long to wait: what it answered before, while
+    fewer asked, says how few those were. 0 while that pace is not known.
+    """
+    return ahead * in_s / turns if turns >= ENOUGH_TURNS else 0.0

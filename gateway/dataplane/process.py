@@ -182,12 +182,9 @@ class GatewayProcess:
 
     async def _keep_looking(self) -> None:
         loop = asyncio.get_running_loop()
-        looked_s = loop.time()
         while True:
             await asyncio.sleep(LOOK_TICK_S)
-            now_s = loop.time()
-            self.pools.look(now_s, now_s - looked_s)
-            looked_s = now_s
+            self.pools.look(loop.time())
 
     async def _keep_closing_unused(self) -> None:
         while True:

@@ -9,9 +9,10 @@ Must not know: routes, clients, what is sent. One for each `Pool`; used by `data
 """
 
 from collections import deque
+from time import perf_counter
 from typing import Protocol
 
-from gateway.core.limit import Gradient, expected_wait_s, rate
+from gateway.core.limit import Gradient, expected_wait_s
 
 
 class Waiter(Protocol):
@@ -27,7 +28,7 @@ class Waiter(Protocol):
 class Admission:
     """`active < limit` and nobody waits: take a place by raising `active`. Else `wait`."""
 
-    __slots__ = ("active", "gradient", "limit", "most", "per_second", "waiting", "was_full")
+    __slots__ = ("active", "full_since", "gradient", "limit", "most", "turns", "waiting", "was_full")
 
     def __init__(self) -> None:
         self.active = 0
@@ -35,7 +36,8 @@ class Admission:
         self.most = 0  # what `limit` is without adaptation
         self.waiting: deque[Waiter] = deque()
         self.gradient: Gradient | None = None
-        self.per_second = 0.0  # answers, smoothed
+        self.full_since = 0.0  # when somebody began to wait, by `time.perf_counter`
+        self.turns = 0.0  # that were given since then; both are halved with every `look`
         self.was_full = False  # since the last `look`
 
     def set_most(self, most: int) -> None:
@@ -50,7 +52,10 @@ class Admission:
         late."""
         self.was_full = True
         ahead = len(self.waiting)
-        if ahead >= most or now + expected_wait_s(ahead, self.per_second) > waiter.wait_until:
+        if not ahead:
+            self.full_since, self.turns = now, 0.0
+        expected_s = expected_wait_s(ahead, turns=self.turns, in_s=now - self.full_since)
+        if ahead >= most or now + expected_s > waiter.wait_until:
             return False
         self.waiting.append(waiter)
         return True
@@ -68,6 +73,7 @@ class Admission:
             waiter = waiting.popleft()
             if not waiter.is_over:
                 self.active += 1
+                self.turns += 1
                 waiter.admitted()
 
     def expire(self, now: float) -> None:
@@ -78,9 +84,11 @@ class Admission:
             if not waiter.is_over:
                 waiter.waited_too_long()
 
-    def look(self, now_s: float, window_s: float, *, answers: int, told_us: int, workers: int) -> None:
-        """Every window, with its answers: how fast do places come free, and how many should there be?"""
-        self.per_second = rate(self.per_second, answers, window_s)
+    def look(self, now_s: float, *, answers: int, told_us: int, workers: int) -> None:
+        """Every window, with its answers: how many places should there be?"""
+        if self.waiting:  # the pace of long ago counts less and less
+            now = perf_counter()
+            self.full_since, self.turns = now - (now - self.full_since) / 2, self.turns / 2
         if self.gradient is not None and workers:
             self.limit = self.gradient.step(
                 now_s=now_s,

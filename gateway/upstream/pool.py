@@ -87,13 +87,13 @@ class Pool:
             self.serving = [worker for worker_id, worker in self.workers.items() if worker_id in takes]
             self._choose_ready()
 
-    def look(self, now_s: float, window_s: float) -> None:
+    def look(self, now_s: float) -> None:
         """Every window: weigh the workers anew by warmth and latency, and the places by demand."""
         taken = [worker.take_answers() for worker in self.serving]
         answers, told_us = sum(number for number, _ in taken), sum(told for _, told in taken)
         if answers or self.upto is not None:
             self._weigh(now_s)
-        self.admission.look(now_s, window_s, answers=answers, told_us=told_us, workers=len(self.ready))
+        self.admission.look(now_s, answers=answers, told_us=told_us, workers=len(self.ready))
 
     def _weigh(self, now_s: float) -> None:
         ready = self.ready
@@ -168,10 +168,10 @@ class PoolSet:
             pool = self.staffed[key] = self.get(*key)
             pool.update(present)
 
-    def look(self, now_s: float, window_s: float) -> None:
-        """Let every pool with workers weigh them anew; call it every `window_s`."""
+    def look(self, now_s: float) -> None:
+        """Let every pool with workers weigh them anew; call it a few times a second."""
         for pool in self.staffed.values():
-            pool.look(now_s, window_s)
+            pool.look(now_s)
 
     def close_unused(self) -> None:
         """Close connections that were not used since the last call."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.core.limit import LEAST_PER_WORKER, REMEASURE_S, Gradient, expected_wait_s, rate
+from gateway.core.limit import LEAST_PER_WORKER, REMEASURE_S, Gradient, expected_wait_s
 
 WINDOW_S = 0.25
 MOST = 512
@@ -66,8 +66,5 @@ def test_too_few_answers_change_nothing_and_none_divides_by_zero() -> None:
 
 
 def test_a_wait_is_expected_from_how_fast_places_come_free() -> None:
-    assert expected_wait_s(100, 1000.0) == pytest.approx(0.1)
-    assert expected_wait_s(100, 0.0) == 0.0
-    seen = rate(0.0, 250, WINDOW_S)
-    assert seen == 1000.0
-    assert 700 <= rate(seen, 0, WINDOW_S) < 1000
+    assert expected_wait_s(100, turns=50, in_s=0.05) == pytest.approx(0.1)
+    assert expected_wait_s(100, turns=9, in_s=10.0) == 0.0

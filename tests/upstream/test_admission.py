@@ -43,10 +43,19 @@ def test_a_full_queue_refuses_at_once() -> None:
 
 def test_who_could_not_have_its_turn_in_time_is_refused_at_once() -> None:
     admission = full()
-    admission.per_second = 100.0
-    assert all(admission.wait(Caller(until=1.0), most=1000, now=0.895) for _ in range(11))
-    assert not admission.wait(Caller(until=1.0), most=1000, now=0.895)
-    assert admission.wait(Caller(until=2.0), most=1000, now=0.895)
+    assert all(admission.wait(Caller(until=1.0), most=1000, now=0.0) for _ in range(40))
+    for _ in range(20):
+        admission.leave()  # 20 turns in the first 0.2 s: 100 a second
+    assert not admission.wait(Caller(until=0.35), most=1000, now=0.2)
+    assert admission.wait(Caller(until=0.45), most=1000, now=0.2)
+
+
+def test_a_burst_after_a_calm_is_not_refused_for_the_calm() -> None:
+    """What was answered while few asked says nothing about how fast a full version is."""
+    admission = full(limit=100)
+    for second in range(60):
+        admission.look(float(second), answers=1, told_us=2000, workers=1)
+    assert all(admission.wait(Caller(until=0.25), most=1000, now=0.0) for _ in range(500))
 
 
 def test_one_who_went_away_takes_no_place() -> None:
