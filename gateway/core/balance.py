@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 RAMP_FROM = 0.1  # a fresh worker's share of its weight; Envoy's `min_weight_percent`
 SLOW = 2.0  # times the fastest of the pool: up to here a latency is put down to chance
+FORGET = 0.99  # each look (four a second): from ten times the fastest back to chance in some 40 s
 LEAST_PACE = 0.001  # so that a slow worker still gets a request now and then, and is seen to have recovered
 
 
@@ -57,6 +58,12 @@ def ramp(age_s: float, slow_start_s: float) -> float:
     if age_s >= slow_start_s:
         return 1.0
     return max(RAMP_FROM, age_s / slow_start_s)
+
+
+def forgotten(latency_us: float, fastest_us: float) -> float:
+    """What is left of a slow worker's latency that no answer has confirmed for one more look: it nears the
+    fastest one of the pool, so that a worker which is hardly ever asked is tried again."""
+    return max(fastest_us, latency_us * FORGET) if latency_us > fastest_us > 0 else latency_us
 
 
 def paces(latencies_us: Iterable[float]) -> list[float]:

@@ -10,7 +10,7 @@ from itertools import accumulate
 from random import random
 
 from gateway.contract.pool import Lease, WorkerState
-from gateway.core.balance import least_of_two, least_of_two_by_weight, paces, ramp
+from gateway.core.balance import forgotten, least_of_two, least_of_two_by_weight, paces, ramp
 from gateway.core.health import FAILURES_TO_EJECT, HALF_OPEN, choose, probe_delay_s
 from gateway.core.limit import Gradient
 from gateway.upstream.admission import Admission
@@ -72,10 +72,11 @@ class Pool:
     def update(self, leases: Iterable[Lease]) -> None:
         """`leases`: the live ones of this version. A draining worker finishes, but gets nothing new."""
         present = {lease.worker_id: lease for lease in leases}
-        for worker_id in self.workers.keys() - present.keys():
-            worker = self.workers.pop(worker_id)
-            worker.is_gone = True
-            worker.close_unused()
+        for worker_id, worker in list(self.workers.items()):
+            if worker_id not in present or not worker.is_leased_by(present[worker_id]):
+                del self.workers[worker_id]
+                worker.is_gone = True
+                worker.close_unused()
         takes = {worker_id for worker_id, lease in present.items() if lease.state is WorkerState.READY}
         serving = {worker.worker_id for worker in self.serving}
         for worker_id, lease in present.items():
@@ -83,7 +84,7 @@ class Pool:
                 self.workers[worker_id] = Worker(lease, self._consider)
             if worker_id in takes - serving and serving:  # the first ones of a pool have nobody to lean on
                 self.workers[worker_id].ready_s = asyncio.get_running_loop().time()
-        if takes != serving:
+        if takes != serving or any(worker.is_gone for worker in self.serving):
             self.serving = [worker for worker_id, worker in self.workers.items() if worker_id in takes]
             self._choose_ready()
 
@@ -91,6 +92,11 @@ class Pool:
         """Every window: weigh the workers anew by warmth and latency, and the places by demand."""
         taken = [worker.take_answers() for worker in self.serving]
         answers, told_us = sum(number for number, _ in taken), sum(told for _, told in taken)
+        looked_at = list(zip(self.serving, taken, strict=True))
+        fastest_us = min((worker.latency_us for worker, (number, _) in looked_at if number), default=0.0)
+        for worker, (number, _) in looked_at:
+            if not number:
+                worker.latency_us = forgotten(worker.latency_us, fastest_us)
         if answers or self.upto is not None:
             self._weigh(now_s)
         self.admission.look(now_s, answers=answers, told_us=told_us, workers=len(self.ready))

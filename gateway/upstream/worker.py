@@ -46,7 +46,7 @@ class Worker:
     __slots__ = (
         "answers", "answers_us", "capacity", "digest12", "failed_probes", "failures", "host", "idle",
         "in_flight", "is_ejected", "is_gone", "is_refusing", "latency_us", "near", "on_failing", "opening",
-        "port", "ready_s", "tail", "told_us", "unsolicited", "weight", "worker_id",
+        "port", "ready_s", "started_ms", "tail", "told_us", "unsolicited", "weight", "worker_id",
     )  # fmt: skip
 
     def __init__(self, lease: Lease, on_failing: Callable[["Worker"], None]) -> None:
@@ -54,6 +54,7 @@ class Worker:
         self.tail = worker_tail(lease.worker_id).encode()
         self.host = lease.host
         self.port = lease.port
+        self.started_ms = lease.started_ms
         self.near = lease.near
         self.digest12 = b"" if lease.is_foreign else lease.digest[:12].encode()
         self.on_failing = on_failing
@@ -73,6 +74,10 @@ class Worker:
         self.answers = 0
         self.answers_us = 0.0
         self.told_us = 0
+
+    def is_leased_by(self, lease: Lease) -> bool:
+        """False when another process has taken the same id."""
+        return (self.host, self.port, self.started_ms) == (lease.host, lease.port, lease.started_ms)
 
     @property
     def trust(self) -> Trust:

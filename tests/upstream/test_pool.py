@@ -40,6 +40,19 @@ async def test_only_ready_leases_are_chosen_from(workers: list[ScriptedWorker]) 
     assert pool.pick() is None
 
 
+async def test_a_worker_that_came_back_under_its_old_id_is_another_one(workers: list[ScriptedWorker]) -> None:
+    pool = Pool("digits", "1")
+    lease = workers[0].lease()
+    pool.update([lease])
+    before = pool.pick()
+    pool.update([lease.model_copy(update={"port": workers[1].port, "started_ms": 2})])
+    after = pool.pick()
+    assert before is not after
+    assert after is not None
+    assert after.port == workers[1].port
+    pool.update([])
+
+
 async def test_failures_in_a_row_eject_and_a_success_between_them_does_not(
     workers: list[ScriptedWorker],
 ) -> None:
@@ -129,3 +142,20 @@ async def test_pools_of_versions_are_separate(workers: list[ScriptedWorker]) -> 
     assert not pools.get("digits", "1").ready
     assert not pools.staffed
     await pools.close()
+
+
+async def test_a_slow_worker_that_nobody_asks_is_trusted_again_after_a_while(
+    workers: list[ScriptedWorker],
+) -> None:
+    pool = Pool("digits", "1")
+    pool.update(worker.lease() for worker in workers[:2])
+    fast, slow = pool.ready
+    for worker, latency_us in ((fast, 300.0), (slow, 3000.0)):
+        worker.answers, worker.answers_us = 1, latency_us
+    pool.look(0.0)
+    assert slow.weight < 0.01 * fast.weight
+    for window in range(400):  # of a quarter of a second
+        fast.answers, fast.answers_us = 1, 300.0
+        pool.look(window / 4)
+    assert slow.weight == fast.weight
+    pool.update([])
