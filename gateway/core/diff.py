@@ -71,12 +71,16 @@ def _told(route: Route | None) -> dict[str, str]:
     told |= {f"retry.{name}": f"{value:.10g}" for name, value in route.retry.model_dump().items()}
     if route.hedge is not None:
         told["hedge.after_ms"] = f"{route.hedge.after_ms:.10g}"
-    told |= {f"concurrency.{name}": f"{value:.10g}" for name, value in route.concurrency.model_dump().items()}
+    told |= {f"concurrency.{name}": _plain(value) for name, value in route.concurrency.model_dump().items()}
     told["record.output"] = route.record.output
     told["record.percent"] = f"{route.record.percent:.10g}"
     told["record.ttl_s"] = str(route.record.ttl_s)
     told["record.tolerance"] = f"{route.record.tolerance:.10g}"
     return {path: value for path, value in told.items() if value is not None}
+
+
+def _plain(value: bool | float) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value:.10g}"
 
 
 def in_words(conditions: Sequence[Match]) -> str:

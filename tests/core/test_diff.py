@@ -86,3 +86,12 @@ def test_a_new_route_is_told_without_what_is_usual() -> None:
         "timeout_s: none -> 5",
     ]
     assert said(route(), None) == ["split.1: 90 -> none", "split.2: 10 -> none"]
+
+
+def test_protection_is_told_in_the_words_of_the_document() -> None:
+    new = route(hedge={"after_ms": 20}, concurrency={"adaptive": True, "queue_ms": 100})
+    assert sorted(said(route(), new)) == [
+        "concurrency.adaptive: false -> true",
+        "concurrency.queue_ms: 250 -> 100",
+        "hedge.after_ms: none -> 20",
+    ]
