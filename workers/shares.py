@@ -7,6 +7,8 @@ Texts are the values of an output as JSON: flat, without brackets; NaN and infin
 `workers.batching`, read by `workers.replies`.
 """
 
+from abc import ABC, abstractmethod
+
 import orjson
 
 from workers.tensors import Array
@@ -15,21 +17,24 @@ _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 Shapes = tuple[tuple[int, ...], ...]
 
 
-class Outputs:
+class Outputs(ABC):
     """What one caller gets: of each output, in the model's order, the array (C-contiguous) and its text."""
 
     __slots__ = ("shapes",)
 
     shapes: Shapes
 
+    @abstractmethod
     def array(self, place: int) -> Array:
-        raise NotImplementedError
+        """The output at this place."""
 
+    @abstractmethod
     def text(self, place: int) -> bytes:
-        raise NotImplementedError
+        """The same as JSON, flat."""
 
+    @abstractmethod
     def texts(self) -> tuple[bytes, ...]:
-        raise NotImplementedError
+        """All outputs as JSON, in order."""
 
 
 class Whole(Outputs):
