@@ -92,6 +92,23 @@ async def test_a_deadline_that_passes_in_the_queue_is_answered_and_blames_no_wor
     assert len(held.calls) == 1
 
 
+async def test_one_whose_turn_comes_after_its_deadline_is_not_sent(turnout: Turnout) -> None:
+    held = await one_place(turnout, queue_ms=60_000)
+    first = asyncio.create_task(turnout.infer())
+    second = asyncio.create_task(turnout.infer())
+    admission = turnout.process.pools.get("digits", "1").admission
+    await eventually(lambda: held.calls and admission.waiting)
+    [late] = [exchange for exchange in turnout.process.lane.in_flight if not exchange.has_place]
+    late.deadline = 0.0
+    admission.set_most(2)  # its turn, before anybody looked at deadlines
+    status, headers, _ = await second
+    assert (status, headers["turnout-error"]) == (504, "deadline")
+    held.released.set()
+    assert (await first)[0] == 200
+    assert len(held.calls) == 1
+    assert admission.active == 0
+
+
 async def test_a_client_that_leaves_the_queue_is_never_sent(turnout: Turnout) -> None:
     held = await one_place(turnout, queue_ms=5000)
     first = asyncio.create_task(turnout.infer())
