@@ -34,9 +34,22 @@ def version_field(model: str, version: str) -> str:
     return f"version/{model}/{version}"
 
 
+def rollout_field(model: str) -> str:
+    """The newest rollout of a model: `contract.rollout.Rollout`; earlier ones are in its history."""
+    return f"rollout/{model}"
+
+
 def wanted_field(model: str, version: str) -> str:
     """How many workers this version should have: `contract.pool.Wanted`."""
     return f"wanted/{model}/{version}"
+
+
+LEASE = "{turnout}:lease"  # hash: `holder`, `fence` (grows with each new holder), `until_ms` by Redis' clock
+
+
+def progress(model: str) -> str:
+    """String: JSON of `contract.rollout.Progress`, written under the lease."""
+    return "{turnout}:progress:" + model
 
 
 # Data of one model: one slot each.
