@@ -23,7 +23,7 @@ from gateway.dataplane.process import GatewayProcess
 from gateway.dataplane.settings import GatewaySettings
 from gateway.upstream.connection import Connection
 from gateway.wire.limits import Limits
-from gateway.wire.plain import Template, read_plain
+from gateway.wire.plain import Head, Shape, read_plain
 from loadtests.backend import BODY as REPLY
 from loadtests.backend import DIGEST
 from loadtests.drive import BODY
@@ -128,13 +128,15 @@ def parts_us(gateway: Gateway) -> dict[str, float]:
     limits = Limits()
     read = read_plain(REQUESTS[0], limits)
     assert read is not None
-    template, fields = Template(read[1]), read[0][1]
+    shape, fields = Shape(read[1]), read[0][1]
+    head = Head(shape, read[0][0], fields, limits)
     entry = gateway.process.table.entry(MODEL)
     assert entry is not None
     compiled, recorder, pool = entry.compiled, entry.recorder, entry.targets["1"].pool
     came = answer(b"turnout-attempt: 10a\r\n")
     return {
-        "read the head, names as before": cpu_us(lambda data: template.read(data, limits)),
+        "read the head, as before but for its unit": cpu_us(lambda data: head.read(data, limits)),
+        "read the head, names as before": cpu_us(lambda data: shape.read(data, limits)),
         "read the head, names that are new": cpu_us(lambda data: read_plain(data, limits)),
         "decide": cpu_us(lambda data: decide(compiled, fields, 0.5)),
         "pick a worker": cpu_us(lambda data: pool.pick()),

@@ -28,7 +28,7 @@ from uvicorn.server import ServerState
 
 from gateway.wire.filling import Filling
 from gateway.wire.limits import Limits
-from gateway.wire.plain import Plain, Template, Templates, read_plain
+from gateway.wire.plain import LOOK_AGAIN, Head, Heads, Plain, Shape, read_plain
 from gateway.wire.replies import error_body, error_head
 from gateway.wire.room import FREE_BYTES, Held, Room, Waiting
 
@@ -75,7 +75,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     limits: ClassVar[Limits] = Limits()
     ticker: ClassVar[Ticker] = Ticker(0.0)
-    templates: ClassVar[Templates] = Templates()
+    heads: ClassVar[Heads] = Heads()
     room: ClassVar[Room] = Room()
 
     def __init__(
@@ -86,7 +86,9 @@ class HttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.template: Template | None = None
+        self.head: Head | None = None  # reads what is like the last request
+        self.shape: Shape | None = None  # ... in its header names
+        self.misfits = 0  # requests that `head` did not read
         self.fields: dict[bytes, bytes] = {}
         self.header_count = 0
         self.problem = ""  # why the head of the current request is refused
@@ -186,8 +188,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self.is_refused:
             return
         if not (self.is_reading or self.is_busy or self.is_blocked):
-            template = self.template
-            plain = None if template is None else template.read(data, self.limits)
+            head = self.head
+            plain = None if head is None else head.read(data, self.limits)
             if plain is None:
                 plain = self._read_plain(data)
             if plain is not None:
@@ -233,12 +235,19 @@ class HttpProtocol(HttpToolsProtocol):
                 self._refuse("bad_request", "There is far more framing than body: send fewer, larger chunks.")
 
     def _read_plain(self, data: bytes) -> Plain | None:
-        """A plain request whose header names are not those of this connection's last one."""
-        read = read_plain(data, self.limits)
-        if read is None:
-            return None
-        self.template = self.templates.of(read[1])
-        return read[0]
+        """A plain request that is not like this connection's last ones."""
+        shape = self.shape
+        plain = None if shape is None else shape.read(data, self.limits)
+        if shape is None or plain is None:
+            read = read_plain(data, self.limits)
+            if read is None:
+                return None
+            plain, names = read
+            shape = self.shape = self.heads.shape(names)
+        self.misfits += 1
+        if shape is not None and (self.head is None or self.misfits % LOOK_AGAIN == 0):
+            self.head = self.heads.head(shape, plain, self.limits)
+        return plain
 
     def eof_received(self) -> None:
         """A client that closes its sending side has gone: its worker is needed by others (as nginx does)."""

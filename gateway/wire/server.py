@@ -15,7 +15,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.wire.limits import Limits
-from gateway.wire.plain import Templates
+from gateway.wire.plain import Heads
 from gateway.wire.protocol import HttpProtocol, Ticker
 from gateway.wire.room import Room
 from gateway.wire.tasks import end_tasks
@@ -38,7 +38,7 @@ class HttpServer:
         self.protocol: type[HttpProtocol] = type(
             protocol.__name__,
             (protocol,),
-            {"limits": limits, "ticker": self.ticker, "templates": Templates(), "room": room or Room()},
+            {"limits": limits, "ticker": self.ticker, "heads": Heads(), "room": room or Room()},
         )
         self.config = Config(app, http=self.protocol, ws="none", lifespan="off", log_config=None)
         self.config.load()
