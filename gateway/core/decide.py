@@ -37,6 +37,7 @@ class CompiledRoute:
     revision: int
     split: Split
     unit_of: UnitOf | None
+    unit_header: bytes | None  # set where this header alone decides between versions, if it is there
     rules: tuple[CompiledRule, ...]
     shadows: tuple[CompiledShadow, ...]
 
@@ -47,9 +48,12 @@ def compile_route(route: Route, *, revision: int) -> CompiledRoute:
     def split(weights: tuple[tuple[str, float], ...]) -> Split:
         return compile_split(weights, salt=route.model)
 
+    sticky = route.sticky
+    is_plain = sticky is not None and not route.rules and sum(item.weight > 0 for item in route.split) > 1
     return CompiledRoute(
         route=route,
         revision=revision,
+        unit_header=sticky.header.encode() if sticky and sticky.header and is_plain else None,
         split=split(tuple((entry.version, entry.weight) for entry in route.split)),
         unit_of=None if route.sticky is None else _unit_reader(route.sticky),
         rules=tuple(

@@ -16,15 +16,16 @@ from gateway.contract.latency import BOUNDS_US
 from gateway.contract.names import is_prediction_id
 from gateway.contract.reply import PLAIN_JSON
 from gateway.core.decide import decide
+from gateway.core.split import REMEMBERED_BYTES
 from gateway.dataplane.outputs import output_of
 from gateway.dataplane.recorder import NOTHING
 from gateway.dataplane.shadower import Shadower
-from gateway.dataplane.table import Entry, Target
+from gateway.dataplane.table import JSON_LINE, Entry, Target
 from gateway.dataplane.tally import Tallies
 from gateway.upstream.admission import Admission
 from gateway.upstream.connection import Connection, Failure
 from gateway.upstream.worker import Worker
-from gateway.wire.protocol import HttpProtocol
+from gateway.wire.protocol import SMALL_BYTES, HttpProtocol
 from gateway.wire.replies import STATUS_LINE, error_body, error_head
 from gateway.wire.room import Room
 
@@ -41,7 +42,7 @@ NOTABLE = frozenset({h.TIMEOUT_MS, h.PREDICTION_ID, b"content-encoding", *h.PASS
 
 
 OWN_ID = h.PREDICTION_ID
-JSON_LINE = b"content-type: application/json\r\n"
+THOUSANDTHS = tuple(b"%03d" % number for number in range(1000))  # formatting them costs five times as much
 
 
 class Lane:
@@ -72,20 +73,18 @@ class Exchange:
         "is_over", "lane", "reason", "sent", "started", "target", "tried", "wait_until", "worker",
     )  # fmt: skip
 
-    def __init__(
-        self, lane: Lane, client: HttpProtocol, entry: Entry, headers: dict[bytes, bytes], body: bytes
-    ) -> None:
+    def __init__(self, lane: Lane, client: HttpProtocol) -> None:
         self.lane = lane
         self.client = client
-        self.entry = entry
-        self.headers = headers
-        self.body = body
-        self.started = perf_counter()
         self.connection: Connection | None = None
-        self.is_over = False
+        self.is_over = True
         self.has_place = False
-        self.attempts = 0
-        self.tried: tuple[Worker, ...] = ()
+        self.entry: Entry
+        self.headers: dict[bytes, bytes]
+        self.body: bytes
+        self.started: float
+        self.attempts: int
+        self.tried: tuple[Worker, ...]
         self.target: Target
         self.worker: Worker
         self.reason: str
@@ -96,12 +95,22 @@ class Exchange:
 
     # -- the decision -----------------------------------------------------------------------------------
 
-    def begin(self, pinned: str | None) -> None:
+    def begin(self, entry: Entry, headers: dict[bytes, bytes], body: bytes, pinned: str | None) -> None:
         """Decide and send, or refuse."""
-        entry = self.entry
-        headers = self.headers
+        self.entry = entry
+        self.headers = headers
+        self.body = body
+        self.started = now = perf_counter()
+        self.is_over = False
+        self.attempts = 0
+        self.tried = ()
         if pinned is None:
-            version, self.reason = decide(entry.compiled, headers, random())
+            unit_header = entry.unit_header
+            unit = None if unit_header is None else headers.get(unit_header)
+            if unit and len(unit) <= REMEMBERED_BYTES and h.VERSION not in headers:
+                version, self.reason = entry.remembered(unit), "sticky"
+            else:
+                version, self.reason = decide(entry.compiled, headers, random())
         else:
             version, self.reason = pinned, "pin"
         target = entry.targets.get(version)
@@ -110,12 +119,13 @@ class Exchange:
             self._reject("unknown_version", f"{entry.model} has no version {version}; it has: {known}.")
             return
         timeout_s = entry.timeout_s
-        kind = headers.get(b"content-type")
-        if kind == b"application/json":
-            self.forwarded = JSON_LINE
+        if NOTABLE.isdisjoint(headers):
+            kind = headers.get(b"content-type")
+            if kind == b"application/json":
+                self.forwarded = JSON_LINE
+            else:
+                self.forwarded = b"" if kind is None else b"content-type: %b\r\n" % kind
         else:
-            self.forwarded = b"" if kind is None else b"content-type: %b\r\n" % kind
-        if not NOTABLE.isdisjoint(headers):
             if (problem := _problem(headers)) is not None:
                 self._reject(*problem)
                 return
@@ -126,10 +136,19 @@ class Exchange:
             target = entry.fallback
             self.reason = "fallback"
             self.lane.tallies.fallbacks[entry.model] += 1
-        self.deadline = self.started + timeout_s
+        self.deadline = now + timeout_s
         self.lane.in_flight[self] = None
         entry.budget.asked += 1
-        self._enter(target, self.started)
+        pool = target.pool
+        admission = pool.admission
+        if admission.active < admission.limit:  # `_enter`, without its call
+            self.target = target
+            target.tally.asked += 1
+            admission.active += 1
+            self.has_place = True
+            self._send(pool.pick(), now)
+        else:
+            self._enter(target, now)
 
     def _enter(self, target: Target, now: float) -> None:
         """Take a place at this version, or wait for one."""
@@ -179,10 +198,12 @@ class Exchange:
         self.attempts += 1
         self.worker = worker
         self.sent = now
-        left_ms = int((self.deadline - now) * 1000 + 0.5)
-        if left_ms < 1:
-            left_ms = 1
-        worker.send(self, self.target.upstream_head + self.forwarded, left_ms, self.body)
+        forwarded = self.forwarded
+        if now == self.started and forwarded is JSON_LINE:
+            head = self.target.usual_head
+        else:
+            head = self.target.head(forwarded, max(1, int((self.deadline - now) * 1000 + 0.5)))
+        worker.send(self, head, self.body)
 
     @property
     def room(self) -> Room:
@@ -190,17 +211,13 @@ class Exchange:
 
     # -- the outcome of an attempt ----------------------------------------------------------------------
 
-    def on_plain(self, worker_us: int, output: bytes | None, body: bytes) -> None:
-        self.worker.failures = 0
-        self._answer(PLAIN_JSON, worker_us, output, body)
-
     def on_reply(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
         self.worker.failures = 0
         if status == 200:
             told = headers.get(h.WORKER_TIME, b"")
             output = output_of(headers, body, self.target.output, is_foreign=not self.worker.digest12)
             worker_us = int(told) if told.isdigit() and len(told) <= 10 else 0
-            self._answer(STATUS_LINE[200] + _passed(headers), worker_us, output, body)
+            self.on_plain(worker_us, output, body, STATUS_LINE[200] + _passed(headers))
         elif status == 503 and headers.get(h.ERROR) in _AGAIN and self._retry():
             return
         else:
@@ -287,27 +304,43 @@ class Exchange:
 
     # -- the reply --------------------------------------------------------------------------------------
 
-    def _answer(self, first: bytes, worker_us: int, output: bytes | None, body: bytes) -> None:
+    def on_plain(self, worker_us: int, output: bytes | None, body: bytes, first: bytes = PLAIN_JSON) -> None:
+        """Answer, then count and record; `first`: status line and what a worker said for clients."""
         self.is_over = True
         entry, target, worker = self.entry, self.target, self.worker
         del self.lane.in_flight[self]
         recorder = entry.recorder
         at_s = time()
         own = self.headers.get(OWN_ID)
-        prediction_id, bucket, field = recorder.new_place(at_s) if own is None else recorder.own_place(own)
+        if own is not None:
+            prediction_id, bucket, field = recorder.own_place(own)
+        elif at_s > recorder.closes_at or not recorder.places:
+            prediction_id, bucket, field = recorder.new_place(at_s)
+        else:
+            prediction_id, bucket, field = recorder.places.pop()
         now = perf_counter()
         latency_us = int((now - self.started) * 1e6)
         gateway_us = latency_us - worker_us
-        self.client.reply(
-            b"%b%bturnout-prediction-id: %b\r\nserver-timing: gateway;dur=%d.%03d, worker;dur=%d.%03d\r\n"
-            % (
-                first,
-                target.reply_heads.get(self.reason) or target.reply_head(self.reason),
-                prediction_id,
-                *(gateway_us // 1000, gateway_us % 1000, worker_us // 1000, worker_us % 1000),
-            ),
-            body,
-        )
+        head = target.reply_heads.get(self.reason) or target.reply_head(self.reason)
+        size = len(body)
+        if size < SMALL_BYTES and first is PLAIN_JSON:
+            self.client.reply_whole(
+                b"%b%b\r\nserver-timing: gateway;dur=%d.%b, worker;dur=%d.%b\r\ncontent-length: %d\r\n\r\n%b"
+                % (
+                    head,
+                    prediction_id,
+                    gateway_us // 1000,
+                    THOUSANDTHS[gateway_us % 1000],
+                    worker_us // 1000,
+                    THOUSANDTHS[worker_us % 1000],
+                    size,
+                    body,
+                ),
+                size,
+            )
+        else:
+            self.client.reply(_reply_head(first, head, prediction_id, gateway_us, worker_us), body)
+        worker.failures = 0
         worker.answers += 1
         worker.answers_us += (now - self.sent) * 1e6
         worker.told_us += worker_us
@@ -320,24 +353,37 @@ class Exchange:
         admission.active -= 1
         if admission.waiting:
             admission.admit()
-        if entry.record_share < 1 and random() >= entry.record_share:
-            return
-        if output is None:
-            kind, said = NOTHING
-        else:
-            kind, said = target.kind_code, output
-            tally.recorded += 1
-        tail = worker.tail if self.attempts == 1 else b"%b/%d" % (worker.tail, self.attempts)
-        recorder.add(
-            bucket,
-            field,
-            b'%b%d,%d,"%b%b/%b",%b]'
-            % (target.record_head, int(at_s), latency_us, kind, entry.reason_codes[self.reason], tail, said),
-        )
-        if entry.shadows:
-            self.lane.shadower.copy(
-                entry, self.headers, self.forwarded, self.body, target, bucket, field, output
+        if entry.record_share >= 1 or random() < entry.record_share:
+            if output is None:
+                kind, said = NOTHING
+            else:
+                kind, said = target.kind_code, output
+                tally.recorded += 1
+            tail = worker.tail if self.attempts == 1 else b"%b/%d" % (worker.tail, self.attempts)
+            recorder.add(
+                bucket,
+                field,
+                b'%b%d,%d,"%b%b/%b",%b]'
+                % (
+                    target.record_head,
+                    int(at_s),
+                    latency_us,
+                    kind,
+                    entry.reason_codes[self.reason],
+                    tail,
+                    said,
+                ),
             )
+            if entry.shadows:
+                self.lane.shadower.copy(
+                    entry, self.headers, self.forwarded, self.body, target, bucket, field, output
+                )
+        self._spare()
+
+    def _spare(self) -> None:
+        """Nobody holds this exchange any more: its connection may use it again."""
+        self.body = b""
+        self.client.spare = self
 
     def _relay_error(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
         """A worker's own error is passed on: the caller's fault as it is, a bug of the worker as 502."""
@@ -349,7 +395,7 @@ class Exchange:
         head = STATUS_LINE.get(status, STATUS_LINE[502]) + _passed(headers)
         if h.ERROR not in headers:
             head += b"turnout-error: " + code + b"\r\n"
-        self.client.reply(head + self.target.reply_head(self.reason), body)
+        self.client.reply(head + self.target.said(self.reason), body)
 
     def _fail(self, code: str, message: str, *, retry_after_s: int | None = None) -> None:
         self._end()
@@ -357,7 +403,7 @@ class Exchange:
         self._reply_error(code, message, retry_after_s=retry_after_s)
 
     def _reply_error(self, code: str, message: str, *, retry_after_s: int | None = None) -> None:
-        head = error_head(code, retry_after_s=retry_after_s) + self.target.reply_head(self.reason)
+        head = error_head(code, retry_after_s=retry_after_s) + self.target.said(self.reason)
         self.client.reply(head, error_body(message))
 
     def _reject(self, code: str, message: str) -> None:
@@ -365,6 +411,19 @@ class Exchange:
         self.is_over = True
         self.lane.tallies.rejected[code] += 1
         self.client.reply_error(code, message)
+
+
+def _reply_head(first: bytes, head: bytes, prediction_id: bytes, gateway_us: int, worker_us: int) -> bytes:
+    """Of an answer that is large, or that a worker says more about; `head` begins with `PLAIN_JSON`."""
+    return b"%b%b%b\r\nserver-timing: gateway;dur=%d.%b, worker;dur=%d.%b\r\n" % (
+        first,
+        head[len(PLAIN_JSON) :],
+        prediction_id,
+        gateway_us // 1000,
+        THOUSANDTHS[gateway_us % 1000],
+        worker_us // 1000,
+        THOUSANDTHS[worker_us % 1000],
+    )
 
 
 def _problem(headers: dict[bytes, bytes]) -> tuple[str, str] | None:

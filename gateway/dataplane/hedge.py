@@ -11,8 +11,8 @@ Must not know: what an answer is turned into. Made by `protocol` instead of an `
 import asyncio
 from time import perf_counter
 
+from gateway.contract.reply import PLAIN_JSON
 from gateway.dataplane.exchange import Exchange, Lane
-from gateway.dataplane.table import Entry
 from gateway.upstream.connection import Connection, Failure
 from gateway.upstream.worker import Worker
 from gateway.wire.protocol import HttpProtocol
@@ -55,10 +55,8 @@ class Second:
 class Hedged(Exchange):
     __slots__ = ("is_first_out", "second", "timer")
 
-    def __init__(
-        self, lane: Lane, client: HttpProtocol, entry: Entry, headers: dict[bytes, bytes], body: bytes
-    ) -> None:
-        super().__init__(lane, client, entry, headers, body)
+    def __init__(self, lane: Lane, client: HttpProtocol) -> None:
+        super().__init__(lane, client)
         self.second: Second | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.is_first_out = False
@@ -80,7 +78,7 @@ class Hedged(Exchange):
         self.second = second = Second(self, other, perf_counter())
         self.lane.tallies.hedges[self.entry.model, self.target.version] += 1
         left_ms = max(1, int((self.deadline - second.sent) * 1000))
-        other.send(second, self.target.upstream_head + self.forwarded, left_ms, self.body)
+        other.send(second, self.target.head(self.forwarded, left_ms), self.body)
 
     def second_won(self) -> None:
         """From here on the second attempt's answer is the exchange's own."""
@@ -112,9 +110,12 @@ class Hedged(Exchange):
         self._give_up_second()
         super().on_reply(status, headers, body)
 
-    def on_plain(self, worker_us: int, output: bytes | None, body: bytes) -> None:
+    def on_plain(self, worker_us: int, output: bytes | None, body: bytes, first: bytes = PLAIN_JSON) -> None:
         self._give_up_second()
-        super().on_plain(worker_us, output, body)
+        super().on_plain(worker_us, output, body, first)
+
+    def _spare(self) -> None:
+        """A timer or a second attempt may know it still."""
 
     def _end(self) -> None:
         self._give_up_second()

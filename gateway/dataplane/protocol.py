@@ -14,15 +14,19 @@ class GatewayProtocol(HttpProtocol):
     table: ClassVar[Table]
     lane: ClassVar[Lane]
     serving: Exchange | None
+    spare: Exchange | None
 
     def serve(self, url: bytes, headers: dict[bytes, bytes], body: bytes) -> bool:
         found = self.table.by_path.get(url) or self.table.find(url)
         if found is None:
             return False
         entry, pinned = found
-        kind = Exchange if entry.hedge_s is None else Hedged
-        exchange = self.serving = kind(self.lane, self, entry, headers, body)
-        exchange.begin(pinned)
+        exchange = self.spare
+        if exchange is None or entry.hedge_s is not None:
+            exchange = (Exchange if entry.hedge_s is None else Hedged)(self.lane, self)
+        self.spare = None
+        self.serving = exchange
+        exchange.begin(entry, headers, body, pinned)
         return True
 
     def client_gone(self) -> None:

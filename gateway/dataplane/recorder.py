@@ -31,25 +31,24 @@ class Bucket:
     Few at first, so that a model that is seldom asked holds little; then as many as there have been.
     """
 
-    __slots__ = ("closes_at", "fields", "ids", "left", "name", "size")
+    __slots__ = ("closes_at", "left", "name", "places", "size")
 
     def __init__(self, now_s: float, size: int) -> None:
         self.name = f"{int(now_s * 1000) & (2**48 - 1):012x}7{os.urandom(2).hex()[:3]}"
-        self.ids: list[bytes] = []
-        self.fields: list[bytes] = []
+        self.places: list[tuple[bytes, str, bytes]] = []  # id, bucket, field
         self.size = size
         self.left = size  # ids not yet made
         self.closes_at = now_s + BUCKET_SECONDS
 
-    def make_ids(self) -> bool:
+    def make_places(self) -> bool:
         """Make the next ids with their fields; False when the bucket is full."""
         name, count = self.name, min(self.left, max(FIRST_IDS, self.size - self.left))
         self.left -= count
         tails = bytearray(os.urandom(8 * count))
         tails[::8] = tails[::8].translate(_VARIANT)
-        self.fields = [bytes(tails[at : at + 8]) for at in range(0, 8 * count, 8)]
         prefix = f"{name[:8]}-{name[8:12]}-{name[12:]}-"
-        self.ids = [(prefix + field.hex("-", 6)).encode() for field in self.fields]
+        fields = (bytes(tails[at : at + 8]) for at in range(0, 8 * count, 8))
+        self.places += ((f"{prefix}{field.hex('-', 6)}".encode(), name, field) for field in fields)
         return count > 0
 
 
@@ -63,8 +62,8 @@ class ModelRecorder:
     """
 
     __slots__ = (
-        "bound", "bucket", "bucket_size", "dropped", "marked", "model", "number", "ttl_s", "unsent",
-        "waiting", "written",
+        "bound", "bucket", "bucket_size", "closes_at", "dropped", "marked", "model", "number", "places",
+        "ttl_s", "unsent", "waiting", "written",
     )  # fmt: skip
 
     def __init__(self, model: str, bound: int, marked: "dict[ModelRecorder, None]") -> None:
@@ -73,6 +72,8 @@ class ModelRecorder:
         self.marked = marked
         self.bucket_size = BUCKET_SIZE
         self.bucket = _NO_BUCKET
+        self.places: list[tuple[bytes, str, bytes]] = []  # of the bucket: take one until `closes_at`
+        self.closes_at = 0.0
         self.ttl_s = 604_800
         self.waiting: list[tuple[str, bytes, bytes]] = []  # bucket, field, record
         self.dropped = 0
@@ -83,10 +84,11 @@ class ModelRecorder:
     def new_place(self, now_s: float) -> tuple[bytes, str, bytes]:
         """A prediction id with its bucket and field."""
         bucket = self.bucket
-        if now_s > bucket.closes_at or not (bucket.ids or bucket.make_ids()):
+        if now_s > bucket.closes_at or not (bucket.places or bucket.make_places()):
             bucket = self.bucket = Bucket(now_s, self.bucket_size)
-            bucket.make_ids()
-        return bucket.ids.pop(), bucket.name, bucket.fields.pop()
+            bucket.make_places()
+            self.places, self.closes_at = bucket.places, bucket.closes_at
+        return bucket.places.pop()
 
     def own_place(self, prediction_id: bytes) -> tuple[bytes, str, bytes]:
         """The place of a caller's own id."""

@@ -191,7 +191,7 @@ class Copy:
         self.worker = worker
         self.started = perf_counter()
         left_ms = (self.deadline - self.started) * 1000
-        worker.send(self, self.target.upstream_head + self.forwarded, max(1, round(left_ms)), self.body)
+        worker.send(self, self.target.head(self.forwarded, max(1, round(left_ms))), self.body)
 
     def on_plain(self, worker_us: int, output: bytes | None, body: bytes) -> None:
         self._answered(output)

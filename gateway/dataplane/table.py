@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.contract import headers as h
 from gateway.contract.evidence import PRIMARY, SHADOW
 from gateway.contract.record import Kind, bucket_size, reason_codes
+from gateway.contract.reply import PLAIN_JSON
 from gateway.contract.route import Concurrency, Route, Weight
 from gateway.core.compile import EMPTY, Snapshot
 from gateway.core.decide import CompiledRoute, CompiledShadow, compile_route
@@ -23,6 +24,8 @@ from gateway.dataplane.recorder import ModelRecorder, Recorder
 from gateway.dataplane.tally import Tallies, Tally
 from gateway.upstream.pool import Pool, PoolSet
 
+JSON_LINE = b"content-type: application/json\r\n"
+
 
 class Target:
     """One version as an answerer of one model's requests at one revision.
@@ -32,7 +35,8 @@ class Target:
 
     __slots__ = (
         "concurrency", "kind", "kind_code", "model", "output", "pool", "record_head", "reply_heads",
-        "revision", "shadow_tally", "table", "tally", "upstream_head", "version",
+        "revision", "shadow_tally", "table", "tally", "upstream_head", "usual_head",
+        "version",
     )  # fmt: skip
     pool: Pool
     tally: Tally
@@ -47,6 +51,7 @@ class Target:
         revision: int,
         output: tuple[str, Kind],
         concurrency: Concurrency,
+        timeout_s: float,
     ) -> None:
         self.table = table
         self.concurrency = concurrency
@@ -59,6 +64,7 @@ class Target:
             f"POST /v2/models/{model}/infer HTTP/1.1\r\nhost: worker\r\n"
             f"{h.RECORD.decode()}: {self.output}\r\n"
         ).encode()
+        self.usual_head = self.head(JSON_LINE, max(1, round(timeout_s * 1000)))
         self.record_head = f'["{version}",{revision},'.encode()
         self.reply_heads: dict[str, bytes] = {}
 
@@ -80,15 +86,24 @@ class Target:
             setattr(self, name, found)
             return found
 
+    def head(self, forwarded: bytes, left_ms: int) -> bytes:
+        """The head of a request to a worker; `forwarded`: the client's headers in it; `left_ms`: of the
+        deadline."""
+        return b"%b%bturnout-timeout-ms: %d\r\n" % (self.upstream_head, forwarded, left_ms)
+
     def reply_head(self, reason: str) -> bytes:
-        """Reply headers that say who answered and why."""
+        """Of a usual answer: status line, who answered and why, up to the prediction id."""
         head = self.reply_heads.get(reason)
         if head is None:
-            head = self.reply_heads[reason] = (
-                f"turnout-version: {self.version}\r\nturnout-revision: {self.revision}\r\n"
-                f"turnout-reason: {reason}\r\n"
-            ).encode()
+            head = self.reply_heads[reason] = PLAIN_JSON + self.said(reason) + b"turnout-prediction-id: "
         return head
+
+    def said(self, reason: str) -> bytes:
+        """Reply headers that say who answered and why."""
+        return (
+            f"turnout-version: {self.version}\r\nturnout-revision: {self.revision}\r\n"
+            f"turnout-reason: {reason}\r\n"
+        ).encode()
 
 
 class Entry:
@@ -96,7 +111,8 @@ class Entry:
 
     __slots__ = (
         "attempts", "budget", "compiled", "earn", "fallback", "hedge_s", "is_routed", "model", "paths",
-        "reason_codes", "record_share", "recorder", "shadows", "source", "targets", "timeout_s", "tolerance",
+        "reason_codes", "record_share", "recorder", "remembered", "shadows", "source", "targets", "timeout_s",
+        "tolerance", "unit_header",
     )  # fmt: skip
 
     def __init__(
@@ -127,6 +143,8 @@ class Entry:
         self.timeout_s = route.timeout_s
         self.tolerance = route.record.tolerance
         self.reason_codes = reason_codes([rule.reason for rule in compiled.rules])
+        self.unit_header = compiled.unit_header
+        self.remembered = compiled.split.remembered
         self.record_share = route.record.percent / 100
         self.recorder = recorder
         recorder.ttl_s = route.record.ttl_s
@@ -207,6 +225,7 @@ class Table:
                 revision=compiled.revision,
                 output=output_named(registered[version].signature if version in registered else None, wanted),
                 concurrency=compiled.route.concurrency,
+                timeout_s=compiled.route.timeout_s,
             )
             for version in registered.keys() | compiled.route.versions()
         }

@@ -69,6 +69,9 @@ class Owner(Protocol):
     """The worker that the connection belongs to."""
 
     digest12: bytes  # empty: do not verify
+    is_gone: bool
+    in_flight: int
+    idle: "list[Connection]"
 
     def idle_again(self, connection: "Connection") -> None: ...
 
@@ -112,23 +115,21 @@ class Connection(asyncio.Protocol):
         self.is_framed = False
         self.problem = False
 
-    def send(self, receiver: Receiver, head: bytes, timeout_ms: int, body: bytes) -> None:
-        """`head`: request line and headers with their line ends; `timeout_ms`: what is left of the
-        deadline."""
+    def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
+        """`head`: request line and headers with their line ends."""
         self.receiver = receiver
         receiver.connection = self
         self.uses += 1
         self.got_bytes = False
         token = next(_tokens)
-        self.expected = b"%x;%b" % (token, self.owner.digest12)
-        if len(body) < 16384:
+        self.expected = b"%d;%b" % (token, self.owner.digest12)
+        size = len(body)
+        if size < 16384:
             self.transport.write(
-                b"%bturnout-timeout-ms: %d\r\ncontent-length: %d\r\nturnout-attempt: %x\r\n\r\n%b"
-                % (head, timeout_ms, len(body), token, body)
+                b"%bcontent-length: %d\r\nturnout-attempt: %d\r\n\r\n%b" % (head, size, token, body)
             )
         else:
-            end = (timeout_ms, len(body), token)
-            rest = b"turnout-timeout-ms: %d\r\ncontent-length: %d\r\nturnout-attempt: %x\r\n\r\n" % end
+            rest = b"content-length: %d\r\nturnout-attempt: %d\r\n\r\n" % (size, token)
             self.transport.writelines((head + rest, body))
 
     def abandon(self) -> None:
@@ -165,7 +166,13 @@ class Connection(asyncio.Protocol):
                 end = plain.end()
                 if attempt == self.expected and int(length) == len(data) - end:
                     self.receiver = receiver.connection = None
-                    self.owner.idle_again(self)
+                    owner = self.owner
+                    if owner.is_gone:
+                        owner.idle_again(self)
+                    else:  # the same, without its call
+                        owner.in_flight -= 1
+                        self.is_unused = False
+                        owner.idle.append(self)
                     receiver.on_plain(int(worker_us), output, data[end:])
                     return
         is_begin, self.got_bytes = not self.got_bytes, True

@@ -95,7 +95,7 @@ class Worker:
             self.answers_us = 0.0
         return answers, told_us
 
-    def send(self, receiver: Receiver, head: bytes, timeout_ms: int, body: bytes) -> None:
+    def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
         """Send over an idle connection, or over a new one."""
         if self.in_flight >= MAX_CONNECTIONS:
             receiver.on_failure(Failure.BUSY)
@@ -104,15 +104,15 @@ class Worker:
         while self.idle:
             connection = self.idle.pop()
             if not connection.is_closed:
-                connection.send(receiver, head, timeout_ms, body)
+                connection.send(receiver, head, body)
                 return
         task = asyncio.get_running_loop().create_task(
-            self._open(receiver, head, timeout_ms, body), name="upstream-connect"
+            self._open(receiver, head, body), name="upstream-connect"
         )
         self.opening.add(task)
         task.add_done_callback(self.opening.discard)
 
-    async def _open(self, receiver: Receiver, head: bytes, timeout_ms: int, body: bytes) -> None:
+    async def _open(self, receiver: Receiver, head: bytes, body: bytes) -> None:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
@@ -129,7 +129,7 @@ class Worker:
         if receiver.is_over:  # given up while the connection was made
             self.idle_again(connection)
         else:
-            connection.send(receiver, head, timeout_ms, body)
+            connection.send(receiver, head, body)
 
     def idle_again(self, connection: Connection) -> None:
         """The connection has done its request and can take another."""

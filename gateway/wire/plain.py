@@ -27,7 +27,7 @@ _UNIT = b"turnout-unit"
 _VARIED = frozenset(
     {_LENGTH, _UNIT, b"turnout-prediction-id", b"traceparent", b"tracestate", b"x-request-id"}
 )
-_LINE_OF = {name: rb": ([!-~]++)\r\n" for name in _VARIED} | {_LENGTH: rb": ([0-9]{1,15}+)\r\n"}
+_LINE_OF = dict.fromkeys(_VARIED, rb": ([!-~]++)\r\n") | {_LENGTH: rb": ([0-9]{1,15}+)\r\n"}
 MOST_KNOWN = 256  # an expression takes up to half a millisecond to make: nobody can have them made for ever
 LOOK_AGAIN = 8  # heads that a connection's `Head` did not read, until another one is looked for
 

@@ -34,6 +34,7 @@ from gateway.wire.room import FREE_BYTES, Held, Room, Waiting
 
 # Headers of which a second one is an attack or a mistake, never a list.
 RETRY_AFTER_S = 1
+SMALL_BYTES = 16 * 1024  # a body that is cheaper to copy behind its head than to write apart
 NO_ROOM = "Too many large bodies are on their way: try again."
 
 _SINGLE = frozenset({b"host", b"content-type", b"authorization", b"inference-header-content-length"})
@@ -86,9 +87,9 @@ class HttpProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.head: Head | None = None  # reads what is like the last request
+        self.reader: Head | None = None  # of what is like the last request
         self.shape: Shape | None = None  # ... in its header names
-        self.misfits = 0  # requests that `head` did not read
+        self.misfits = 0  # requests that `reader` did not read
         self.fields: dict[bytes, bytes] = {}
         self.header_count = 0
         self.problem = ""  # why the head of the current request is refused
@@ -102,6 +103,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.parked: Parked | None = None
         self.app_body = b""  # that the application is given, in a copy: counts until the reply
         self.serving: Any = None  # what `serve` keeps for a request; dropped with the reply
+        self.spare: Any = None  # ... and keeps to use it again
         self.framing_bytes = 0  # of the current request's head and framing; less than that where it
         # begins in the same bytes as another
         self.begun = 0  # requests of which the parser has seen the beginning
@@ -135,16 +137,28 @@ class HttpProtocol(HttpToolsProtocol):
         `head` is the status line and headers without content-length, connection and the empty line.
         """
         size = len(body)
-        if size < 16384 and self.keep_alive and not (self.ticker.draining or self.backlog):
-            self.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, size, body))
+        if size < SMALL_BYTES:
+            self.reply_whole(b"%bcontent-length: %d\r\n\r\n%b" % (head, size, body), size)
+            return
+        self.keep_alive = self.keep_alive and not self.ticker.draining
+        end = b"\r\n\r\n" if self.keep_alive else b"\r\nconnection: close\r\n\r\n"
+        self.transport.writelines((b"%bcontent-length: %d%b" % (head, size, end), body))
+        self._next()
+
+    def reply_whole(self, reply: bytes, body_bytes: int) -> None:
+        """As `reply`, for a small reply that is complete but for a `connection: close`."""
+        if self.keep_alive and not (self.ticker.draining or self.backlog):
+            self.transport.write(reply)
             self.is_busy = False
             self.serving = None
             self.served += 1
             self.since = self.ticker.now
             return
         self.keep_alive = self.keep_alive and not self.ticker.draining
-        end = b"\r\n\r\n" if self.keep_alive else b"\r\nconnection: close\r\n\r\n"
-        self.transport.writelines((b"%bcontent-length: %d%b" % (head, size, end), body))
+        if not self.keep_alive:
+            end = len(reply) - body_bytes - 2
+            reply = b"%bconnection: close\r\n%b" % (reply[:end], reply[end:])
+        self.transport.write(reply)
         self._next()
 
     def reply_error(self, code: str, message: str, *, retry_after_s: int | None = None) -> None:
@@ -188,8 +202,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self.is_refused:
             return
         if not (self.is_reading or self.is_busy or self.is_blocked):
-            head = self.head
-            plain = None if head is None else head.read(data, self.limits)
+            reader = self.reader
+            plain = None if reader is None else reader.read(data, self.limits)
             if plain is None:
                 plain = self._read_plain(data)
             if plain is not None:
@@ -245,8 +259,8 @@ class HttpProtocol(HttpToolsProtocol):
             plain, names = read
             shape = self.shape = self.heads.shape(names)
         self.misfits += 1
-        if shape is not None and (self.head is None or self.misfits % LOOK_AGAIN == 0):
-            self.head = self.heads.head(shape, plain, self.limits)
+        if shape is not None and (self.reader is None or self.misfits % LOOK_AGAIN == 0):
+            self.reader = self.heads.head(shape, plain, self.limits)
         return plain
 
     def eof_received(self) -> None:

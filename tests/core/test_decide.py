@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.contract.route import Route
 from gateway.core.decide import CompiledRoute, compile_route, decide
@@ -98,3 +100,20 @@ def test_the_unit_can_lie_in_a_cookie() -> None:
 def test_slots_give_everything_to_the_live_one() -> None:
     route = compiled(split=[], slots={"blue": "1", "green": "2", "live": "green"})
     assert decide(route, {}, 0.1) == ("2", "weight")
+
+
+@given(st.binary(max_size=200), st.sampled_from([(), ("rule",)]), st.sampled_from([(90, 10), (100, 0)]))
+def test_where_one_header_decides_alone_the_short_cut_says_the_same(
+    unit: bytes, rules: tuple[str, ...], weights: tuple[int, int]
+) -> None:
+    rule = {"match": [{"header": "x", "present": True}], "split": [{"version": "2", "weight": 100}]}
+    made = compiled(
+        split=[{"version": str(at), "weight": weight} for at, weight in enumerate(weights)],
+        sticky={"header": "turnout-unit"},
+        rules=[{"name": name, **rule} for name in rules],
+    )
+    is_alone = not rules and weights == (90, 10)
+    assert made.unit_header == (b"turnout-unit" if is_alone else None)
+    if made.unit_header is not None and unit:
+        version = made.split.remembered(unit)
+        assert decide(made, {made.unit_header: unit}, 0.5) == (version, "sticky")

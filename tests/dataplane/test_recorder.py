@@ -25,7 +25,7 @@ def test_ids_are_unique_and_name_their_bucket() -> None:
 def test_a_model_that_is_seldom_asked_holds_few_ids() -> None:
     model = Recorder("test", Tallies(), bound=10).of("digits")
     model.new_place(time.time())
-    assert len(model.bucket.ids) < 10
+    assert len(model.bucket.places) < 10
 
 
 def test_a_bucket_is_closed_when_it_is_old() -> None:

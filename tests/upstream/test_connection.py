@@ -50,7 +50,7 @@ class Bench:
 
     async def ask(self, *, within_s: float = 2.0) -> Outcome:
         waiter = Waiter()
-        self.pool.ready[0].send(waiter, HEAD, 1000, b"{}")
+        self.pool.ready[0].send(waiter, HEAD, b"{}")
         await eventually(lambda: waiter.outcomes, within_s=within_s)
         assert len(waiter.outcomes) == 1
         return waiter.outcomes[0]
@@ -226,7 +226,7 @@ async def test_giving_up_closes_the_connection_so_that_the_worker_notices(bench:
 
     made = await bench(hang)
     waiter = Waiter()
-    made.pool.ready[0].send(waiter, HEAD, 1000, b"{}")
+    made.pool.ready[0].send(waiter, HEAD, b"{}")
     await eventually(lambda: made.worker.calls)
     waiter.is_over = True
     assert waiter.connection is not None

@@ -10,7 +10,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.wire.limits import Limits
-from gateway.wire.plain import Template, Templates, read_plain
+from gateway.wire.plain import MOST_KNOWN, Head, Heads, Shape, read_plain
 from gateway.wire.protocol import HttpProtocol
 from tests.sockets import Raw, ask, eventually
 from tests.wire.conftest import Start
@@ -287,7 +287,7 @@ def test_the_shortcut_never_reads_a_request_otherwise_than_the_parser(
 
 @given(st.lists(st.tuples(HEADER_NAMES, VALUES), max_size=4), LENGTHS)
 @settings(max_examples=400, deadline=None)
-def test_a_template_never_reads_a_request_otherwise_than_the_parser(
+def test_a_shape_and_a_head_never_read_a_request_otherwise_than_the_parser(
     pairs: list[tuple[str, str]], length: str
 ) -> None:
     named = {name.lower(): (name, value) for name, value in pairs if name not in ("Connection", "Expect")}
@@ -295,31 +295,83 @@ def test_a_template_never_reads_a_request_otherwise_than_the_parser(
     sent = b"POST /echo HTTP/1.1\r\n%b\r\nabc" % b"".join(
         f"{name}: {value}\r\n".encode("latin-1") for name, value in lines
     )
-    read = Template(tuple(name.encode() for name, _ in lines)).read(sent, Limits())
-    seen = None if read is None else (read[1], read[2])
-    assert seen in (_seen(sent, shortcut=False), None)
+    shape = Shape(tuple(name.encode() for name, _ in lines))
+    expected = _seen(sent, shortcut=False)
+    read = shape.read(sent, Limits())
+    if read is not None:
+        assert (read[1], read[2]) == expected
+        again = Head(shape, read[0], read[1], Limits()).read(sent, Limits())
+        assert again in (read, None)
 
 
-def test_a_template_is_made_when_names_come_again_and_reads_ordinary_requests() -> None:
-    templates = Templates()
+UNITS = st.one_of(
+    st.text("ab0-_ :;,\t\r\n\x7f\xff", max_size=8),
+    st.sampled_from(["user 7", "user", "a\r\nx: y", "", " a", "a ", "a\nb"]),
+)
+
+
+@given(UNITS, UNITS, st.integers(0, 5), st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_a_head_reads_other_values_as_the_parser_does_or_not_at_all(
+    unit: str, trace: str, size: int, is_unit_first: bool
+) -> None:
+    def sent(unit: str, trace: str, size: int) -> bytes:
+        varied = [f"turnout-unit: {unit}\r\n", f"Content-Length: {size}\r\n", f"traceparent: {trace}\r\n"]
+        lines = varied if is_unit_first else varied[::-1]
+        return f"POST /echo HTTP/1.1\r\nHost: x\r\n{''.join(lines)}\r\n".encode("latin-1") + b"abcde"[:size]
+
+    first = sent("u-1", "t-1", 3)
+    read = read_plain(first, Limits())
+    assert read is not None
+    plain, names = read
+    head = Head(Shape(names), plain[0], plain[1], Limits())
+    assert head.read(first, Limits()) == plain
+    other = sent(unit, trace, size)
+    again = head.read(other, Limits())
+    assert again is None or (again[1], again[2]) == _seen(other, shortcut=False)
+    assert head.read(other + b"x", Limits()) is None
+
+
+def test_a_shape_is_made_when_names_come_again_and_reads_ordinary_requests() -> None:
+    heads = Heads()
     sent = b"POST /a HTTP/1.1\r\nHost: x\r\nTurnout-Unit: user 7\r\nContent-Length: 2\r\n\r\n{}"
     read = read_plain(sent, Limits())
     assert read is not None
     plain, names = read
-    assert templates.of(names) is None
-    template = templates.of(names)
-    assert template is not None
-    assert template.read(sent, Limits()) == plain
-    assert template.read(sent.replace(b"user 7", b"user  7"), Limits()) is None
-    assert template.read(sent.replace(b"Turnout-Unit", b"turnout-unit"), Limits()) is None
-    assert template.read(sent + b"x", Limits()) is None
+    assert heads.shape(names) is None
+    shape = heads.shape(names)
+    assert shape is not None
+    assert shape.read(sent, Limits()) == plain
+    assert shape.read(sent.replace(b"user 7", b"user  7"), Limits()) is None
+    assert shape.read(sent.replace(b"Turnout-Unit", b"turnout-unit"), Limits()) is None
+    assert shape.read(sent + b"x", Limits()) is None
 
 
-def test_made_up_header_names_cost_no_memory() -> None:
-    templates = Templates()
+def test_a_head_is_made_when_it_comes_again_and_fits_no_other_path_or_host() -> None:
+    heads, shape = Heads(), Shape((b"Host", b"turnout-unit", b"Content-Length"))
+    sent = b"POST /a HTTP/1.1\r\nHost: x\r\nturnout-unit: u1\r\nContent-Length: 2\r\n\r\n{}"
+    plain = shape.read(sent, Limits())
+    assert plain is not None
+    assert heads.head(shape, plain, Limits()) is None
+    head = heads.head(shape, plain, Limits())
+    assert head is not None
+    other = head.read(sent.replace(b"u1", b"u22"), Limits())
+    assert other is not None
+    assert other[1][b"turnout-unit"] == b"u22"
+    assert plain[1][b"turnout-unit"] == b"u1"
+    assert head.read(sent.replace(b"/a", b"/b"), Limits()) is None
+    assert head.read(sent.replace(b"Host: x", b"Host: y"), Limits()) is None
+
+
+def test_made_up_heads_cost_no_memory() -> None:
+    heads = Heads()
     for number in range(10_000):
-        templates.of((b"host", b"x-%d" % number, b"content-length"))
-    assert len(templates.known) < 300
+        heads.shape((b"host", b"x-%d" % number, b"content-length"))
+    shape = Shape((b"host", b"x", b"content-length"))
+    for number in range(10_000):
+        fields = {b"host": b"a", b"x": b"%d" % number, b"content-length": b"0"}
+        heads.head(shape, (b"/", fields, b""), Limits())
+    assert len(heads.shapes) == len(heads.heads) == MOST_KNOWN
 
 
 def _seen(sent: bytes, *, shortcut: bool) -> tuple[dict[bytes, bytes], bytes] | None:
