@@ -4,8 +4,9 @@ A weekly window is compared in local minutes of the week, so that "Friday 18:00"
 begins or ends. Called by `core.policy`.
 """
 
-from datetime import datetime
 from zoneinfo import ZoneInfo
+
+from pydantic import AwareDatetime
 
 from gateway.contract.policy import Freeze
 
@@ -13,7 +14,7 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY = 24 * 60
 
 
-def is_frozen(freeze: Freeze, now: datetime) -> bool:
+def is_frozen(freeze: Freeze, now: AwareDatetime) -> bool:
     """`now` with its zone. The first minute belongs to the window, the last does not."""
     if freeze.begins is not None and freeze.ends is not None:
         return freeze.begins <= now < freeze.ends

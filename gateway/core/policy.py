@@ -7,7 +7,8 @@ dead version back: a rule that stands in the way of a rollback does harm.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+
+from pydantic import AwareDatetime
 
 from gateway.contract.plan import Plan
 from gateway.contract.policy import Policy
@@ -53,7 +54,7 @@ def judge_change(
     before: Route | None,
     after: Route,
     known: Known,
-    now: datetime,
+    now: AwareDatetime,
     is_return: bool = False,
 ) -> tuple[Broken, ...]:
     """`is_return`: the route was like this before (a rollback, a switch back), so only a dead version is
@@ -74,7 +75,9 @@ def judge_change(
     return tuple(found)
 
 
-def judge_plan(policies: Sequence[Policy], plan: Plan, *, known: Known, now: datetime) -> tuple[Broken, ...]:
+def judge_plan(
+    policies: Sequence[Policy], plan: Plan, *, known: Known, now: AwareDatetime
+) -> tuple[Broken, ...]:
     """Of a whole plan, before its first step: `plan.model` and `plan.candidate` are set."""
     assert plan.model is not None
     assert plan.candidate is not None
@@ -190,7 +193,7 @@ def _approvals(policy: Policy, gained: set[str], known: Known) -> Iterator[Broke
             yield _broken(policy, "approvals", f"version {version} has {missing}")
 
 
-def _freezes(policy: Policy, now: datetime) -> Iterator[Broken]:
+def _freezes(policy: Policy, now: AwareDatetime) -> Iterator[Broken]:
     for freeze in policy.freezes:
         if is_frozen(freeze, now):
             until = f" until {freeze.ends.isoformat()}" if freeze.ends else ""
