@@ -46,6 +46,9 @@ class ControlClient:
     def put(self, *path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self._send("PUT", path, content=_json(body), headers=_JSON)
 
+    def delete(self, *path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._send("DELETE", path, content=_json(body), headers=_JSON)
+
     def upload(self, file: Path) -> dict[str, Any]:
         size = {"content-length": str(file.stat().st_size), "content-type": "application/octet-stream"}
         return self._send("POST", ("artifacts",), content=_chunks(file), headers=size)

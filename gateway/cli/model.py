@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gateway.cli import standing
 from gateway.cli.files import existing_file
 from gateway.cli.pools import wait_for_pool
 from gateway.cli.session import Session, operator
@@ -16,6 +17,9 @@ from gateway.cli.words import age, bytes_words
 @click.group()
 def model() -> None:
     """Register and show models and their versions."""
+
+
+standing.add_to(model)
 
 
 @model.command()

@@ -20,6 +20,7 @@ STATUS_OF: dict[str, int] = {
     "method_not_allowed": 405,
     "slow_client": 408,
     "expired": 410,
+    "retired": 410,
     "too_large": 413,
     "unsupported_media_type": 415,
     "head_too_large": 431,

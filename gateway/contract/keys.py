@@ -39,6 +39,15 @@ def rollout_field(model: str) -> str:
     return f"rollout/{model}"
 
 
+def standing_field(model: str, version: str) -> str:
+    """State, approvals and end of a version: `contract.standing.Standing`."""
+    return f"standing/{model}/{version}"
+
+
+def policy_field(name: str) -> str:
+    return f"policy/{name}"
+
+
 def wanted_field(model: str, version: str) -> str:
     """How many workers this version should have: `contract.pool.Wanted`."""
     return f"wanted/{model}/{version}"

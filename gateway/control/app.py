@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from gateway.contract.signature import Signature
 from gateway.control.answers import install_answers
-from gateway.control.api import evidence, explain, fleet, models, routes
+from gateway.control.api import evidence, explain, fleet, governance, models, routes
 from gateway.control.artifacts import Artifacts
 from gateway.control.guard import Guard
 from gateway.control.parts import Parts
@@ -51,6 +51,7 @@ def build_app(settings: ControlSettings) -> FastAPI:
         fleet.router,
         evidence.router,
         explain.router,
+        governance.router,
     ):
         app.include_router(router, prefix=PREFIX)
     app.add_api_route("/healthz", _healthz, methods=["GET"])

@@ -19,6 +19,7 @@ from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError, ConflictError, UpstreamError
 from gateway.contract.route import Route
 from gateway.control.applied import Applied, wait_until_served
+from gateway.control.governance import broken_by_change, refuse
 from gateway.control.parts import Parts
 from gateway.control.pools import ready_workers
 from gateway.control.registry import versions_of
@@ -26,6 +27,7 @@ from gateway.control.stored import Stored, read_stored, readable
 from gateway.core.check import check_route
 from gateway.core.diff import Difference, differences
 from gateway.core.edit import Delete, Edit, Edited, Replace, Rollback, edit_route
+from gateway.core.policy import Broken
 from gateway.store.documents import Change, Committed
 
 _HISTORY_READ = 1000  # as many as the store keeps: a rollback may name any of them
@@ -49,6 +51,7 @@ class Planned:
     stored: Stored
     route: Route | None
     notes: tuple[str, ...] = ()
+    is_return: bool = False  # it was like this before: a rollback
 
     @property
     def differences(self) -> tuple[Difference, ...]:
@@ -92,7 +95,7 @@ async def plan(parts: Parts, model: str, edit: Edit, *, expected_revision: int |
             raise _unreadable(stored)
         history = await _history(parts, stored) if isinstance(edit, Rollback) else ()
         edited = edit_route(model, stored.route, edit, history=history)
-    return Planned(stored, edited.route, edited.notes)
+    return Planned(stored, edited.route, edited.notes, is_return=isinstance(edit, Rollback))
 
 
 async def read_expected(parts: Parts, model: str, *, expected_revision: int | None) -> Stored:
@@ -103,8 +106,13 @@ async def read_expected(parts: Parts, model: str, *, expected_revision: int | No
     return stored
 
 
-async def check(parts: Parts, planned: Sequence[Planned], *, force: bool) -> dict[str, tuple[str, ...]]:
-    """Warnings by model. Raises every problem of every route at once, then every refusal unless forced."""
+async def check(
+    parts: Parts, planned: Sequence[Planned], *, force: bool, reason: str = ""
+) -> dict[str, tuple[str, ...]]:
+    """Warnings by model. Raises every problem of every route at once, then every refusal unless forced.
+
+    What policy refuses takes a `reason` as well, and some of it cannot be forced.
+    """
     fleet = await parts.fleet.workers()
     problems: list[str] = []
     refusals: list[str] = []
@@ -129,6 +137,15 @@ async def check(parts: Parts, planned: Sequence[Planned], *, force: bool) -> dic
         raise CallerError("invalid_document", problems[0] + more, problems=problems)
     if refusals and not force:
         raise CallerError("refused", "; ".join(refusals), refusals=refusals)
+    broken: list[Broken] = []
+    for item in planned:
+        if item.route is not None and item.is_change:
+            broken += await broken_by_change(
+                parts, before=item.stored.route, after=item.route, is_return=item.is_return
+            )
+    if overridden := refuse(broken, force=force, reason=reason):
+        first = planned[0].stored.model
+        warnings[first] += overridden
     return warnings
 
 

@@ -57,8 +57,9 @@ async def cut(
     expected_revision: int | None,
     intent: Intent,
     observe_s: float,
+    is_return: bool,
 ) -> Report:
-    """`switch` is `core.slots.cut_over` or `cut_back`."""
+    """`switch` is `core.slots.cut_over` or, with `is_return`, `cut_back`."""
     stored = await read_expected(parts, model, expected_revision=expected_revision)
     if stored.route is None:
         raise CallerError(
@@ -66,10 +67,10 @@ async def cut(
             f"{model} has no readable route to cut over: see `turnout route show {model}`",
             problems=list(stored.problems),
         )
-    planned = Planned(stored, switch(stored.route))
+    planned = Planned(stored, switch(stored.route), is_return=is_return)
     to = live_version(planned.route) if planned.route is not None else None
     assert to is not None, "slots always have a live version"
-    warnings = await check(parts, [planned], force=intent.force)
+    warnings = await check(parts, [planned], force=intent.force, reason=intent.reason)
     checked = await _check_workers(parts, model, to)
     unwell = [f"worker {item.address} {item.problem}" for item in checked if item.problem is not None]
     if unwell and not intent.force:

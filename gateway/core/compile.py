@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from gateway.contract.route import problems_of
 from gateway.core.decide import CompiledRoute
-from gateway.core.kept import Model, Registered, route_line, version_line
+from gateway.core.kept import Model, Registered, route_line, standing_line, version_line
 from gateway.core.persistent import PersistentMap
 
 Part = TypeVar("Part")
@@ -84,7 +84,7 @@ def compile_changes(last: Snapshot, *, revision: int, changed: Mapping[str, byte
     problems: dict[str, Problem | None] = {}
     for name, raw in changed.items():
         kind, _, rest = name.partition("/")
-        if kind not in ("route", "version"):
+        if kind not in ("route", "version", "standing"):
             continue
         model = rest.partition("/")[0]
         before = models.get(model) or last.models.get(model) or Model()
@@ -115,6 +115,10 @@ def _applied(before: Model, kind: str, rest: str, raw: bytes | None) -> Model:
         line = None if raw is None else route_line(rest, raw, last=kept)
         return before if line is kept else before.with_route(line)
     model, _, version = rest.partition("/")
+    if kind == "standing":
+        known = None if before.standings is None else before.standings.get(version)
+        line = None if raw is None else standing_line(model, version, raw, last=known)
+        return before if line is known else before.with_standing(version, line)
     kept = before.versions.get(version)
     line = None if raw is None else version_line(model, version, raw, last=kept)
     return before if line is kept else before.with_version(version, line)

@@ -15,6 +15,8 @@ from pydantic import TypeAdapter
 
 from gateway.contract.route import Route
 from gateway.contract.signature import Datatype, Signature
+from gateway.contract.standing import Standing
+from gateway.core.announce import ANNOUNCED
 from gateway.core.decide import CompiledRoute, compile_route
 
 
@@ -91,6 +93,20 @@ def version_line(model: str, version: str, raw: bytes, *, last: bytes | None) ->
     return last if line == last else line
 
 
+def standing_line(model: str, version: str, raw: bytes, *, last: bytes | None) -> bytes | None:
+    """As `route_line`, for how a version stands; None where requests need not know of it."""
+    envelope = _read_envelope(raw)
+    if envelope.doc == b"null":
+        return None
+    standing = Standing.model_validate_json(bytes(envelope.doc))
+    if (standing.model, standing.version) != (model, version):
+        raise ValueError(f"version: the document is about {standing.model} {standing.version}")
+    if standing.state not in ANNOUNCED:
+        return None
+    line = _line(f"standing/{model}/{version}", envelope.revision, standing.model_dump_json().encode())
+    return last if line == last else line
+
+
 def _line(field: str, revision: int, document: bytes) -> bytes:
     return _write(_Envelope(revision, msgspec.Raw(document), field))
 
@@ -98,22 +114,39 @@ def _line(field: str, revision: int, document: bytes) -> bytes:
 class Model:
     """The lines of one model; it is never changed, but that it remembers its compiled route."""
 
-    __slots__ = ("_compiled", "route", "versions")
+    __slots__ = ("_compiled", "route", "standings", "versions")
 
-    def __init__(self, route: bytes | None = None, versions: dict[str, bytes] | None = None) -> None:
+    def __init__(
+        self,
+        route: bytes | None = None,
+        versions: dict[str, bytes] | None = None,
+        standings: dict[str, bytes] | None = None,
+    ) -> None:
         self.route = route
         self.versions = versions or {}
+        self.standings = standings  # of versions that end; most models have none
         self._compiled: CompiledRoute | None = None
 
     def with_route(self, line: bytes | None) -> "Model":
-        return Model(line, self.versions)
+        return Model(line, self.versions, self.standings)
 
     def with_version(self, version: str, line: bytes | None) -> "Model":
-        versions = {name: kept for name, kept in self.versions.items() if name != version}
-        return Model(self.route, versions if line is None else versions | {version: line})
+        return Model(self.route, _with(self.versions, version, line), self.standings)
+
+    def with_standing(self, version: str, line: bytes | None) -> "Model":
+        return Model(self.route, self.versions, _with(self.standings or {}, version, line) or None)
 
     def lines(self) -> list[bytes]:
-        return [*self.versions.values(), *(() if self.route is None else (self.route,))]
+        standings = () if self.standings is None else self.standings.values()
+        return [*self.versions.values(), *standings, *(() if self.route is None else (self.route,))]
+
+    @property
+    def ending(self) -> dict[str, Standing]:
+        """How versions stand that are deprecated or retired."""
+        return {
+            version: Standing.model_validate_json(bytes(_read_envelope(line).doc))
+            for version, line in (self.standings or {}).items()
+        }
 
     @property
     def compiled(self) -> CompiledRoute | None:
@@ -128,6 +161,11 @@ class Model:
     def registered(self) -> Mapping[str, Registered]:
         """The versions by name; each is read when it is taken, and not remembered."""
         return _Read(self.versions)
+
+
+def _with(lines: dict[str, bytes], name: str, line: bytes | None) -> dict[str, bytes]:
+    others = {other: kept for other, kept in lines.items() if other != name}
+    return others if line is None else others | {name: line}
 
 
 class _Read(Mapping[str, Registered]):

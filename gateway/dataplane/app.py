@@ -83,6 +83,9 @@ def build_app(surface: Surface) -> Starlette:
     async def infer(request: Request) -> Response:
         """Reached only where the fast path found nothing to serve."""
         model, _ = versions_of(request)
+        entry = table.entry(model)
+        if entry is not None and request.path_params.get("version") in entry.retired:
+            raise CallerError(*entry.refusal(request.path_params["version"]))
         if request.path_params.get("version") is None and model not in table.snapshot.routes:
             raise CallerError(
                 "no_route", f"{model} has no route: set one with `turnout route split {model} VERSION=100`."

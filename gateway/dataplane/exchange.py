@@ -115,8 +115,7 @@ class Exchange:
             version, self.reason = pinned, "pin"
         target = entry.targets.get(version)
         if target is None:
-            known = ", ".join(sorted(entry.targets))
-            self._reject("unknown_version", f"{entry.model} has no version {version}; it has: {known}.")
+            self._reject(*entry.refusal(version))
             return
         timeout_s = entry.timeout_s
         if NOTABLE.isdisjoint(headers):

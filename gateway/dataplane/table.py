@@ -15,6 +15,8 @@ from gateway.contract.evidence import PRIMARY, SHADOW
 from gateway.contract.record import Kind, bucket_size, reason_codes
 from gateway.contract.reply import PLAIN_JSON
 from gateway.contract.route import Concurrency, Route, Weight
+from gateway.contract.standing import State
+from gateway.core.announce import announcement, farewell
 from gateway.core.compile import EMPTY, Snapshot
 from gateway.core.decide import CompiledRoute, CompiledShadow, compile_route
 from gateway.core.kept import Model
@@ -34,9 +36,8 @@ class Target:
     """
 
     __slots__ = (
-        "concurrency", "kind", "kind_code", "model", "output", "pool", "record_head", "reply_heads",
-        "revision", "shadow_tally", "table", "tally", "upstream_head", "usual_head",
-        "version",
+        "announcement", "concurrency", "kind", "kind_code", "model", "output", "pool", "record_head",
+        "reply_heads", "revision", "shadow_tally", "table", "tally", "upstream_head", "usual_head", "version",
     )  # fmt: skip
     pool: Pool
     tally: Tally
@@ -52,8 +53,10 @@ class Target:
         output: tuple[str, Kind],
         concurrency: Concurrency,
         timeout_s: float,
+        announcement: str,
     ) -> None:
         self.table = table
+        self.announcement = announcement  # reply headers of a version that ends
         self.concurrency = concurrency
         self.model = model
         self.version = version
@@ -102,7 +105,7 @@ class Target:
         """Reply headers that say who answered and why."""
         return (
             f"turnout-version: {self.version}\r\nturnout-revision: {self.revision}\r\n"
-            f"turnout-reason: {reason}\r\n"
+            f"turnout-reason: {reason}\r\n{self.announcement}"
         ).encode()
 
 
@@ -111,8 +114,8 @@ class Entry:
 
     __slots__ = (
         "attempts", "budget", "compiled", "earn", "fallback", "hedge_s", "is_routed", "model", "paths",
-        "reason_codes", "record_share", "recorder", "remembered", "shadows", "source", "targets", "timeout_s",
-        "tolerance", "unit_header",
+        "reason_codes", "record_share", "recorder", "remembered", "retired", "shadows", "source", "targets",
+        "timeout_s", "tolerance", "unit_header",
     )  # fmt: skip
 
     def __init__(
@@ -122,6 +125,7 @@ class Entry:
         is_routed: bool,
         source: Model,
         targets: dict[str, Target],
+        retired: dict[str, str],
         budget: RetryBudget,
         recorder: ModelRecorder,
     ) -> None:
@@ -132,6 +136,7 @@ class Entry:
         self.source = source  # what it was bound from
         self.paths: list[bytes] = []  # under which `Table.by_path` holds it
         self.targets = targets
+        self.retired = retired  # version -> why it does not answer
         self.fallback = targets.get(route.fallback) if route.fallback else None
         self.hedge_s = None if route.hedge is None else route.hedge.after_ms / 1000
         self.shadows: tuple[tuple[CompiledShadow, Target], ...] = tuple(
@@ -149,6 +154,13 @@ class Entry:
         self.recorder = recorder
         recorder.ttl_s = route.record.ttl_s
         recorder.bucket_size = bucket_size(len(self.shadows))
+
+    def refusal(self, version: str) -> tuple[str, str]:
+        """Code and sentence for a version that does not answer here."""
+        if version in self.retired:
+            return "retired", self.retired[version]
+        known = ", ".join(sorted(self.targets))
+        return "unknown_version", f"{self.model} has no version {version}; it has: {known}."
 
 
 Found = tuple[Entry, str | None]  # the entry and the version that the path pins
@@ -201,7 +213,7 @@ class Table:
     def entry(self, name: str) -> Entry | None:
         """The model, bound as the snapshot has it; None = there is no such model."""
         model = self.snapshot.models.get(name)
-        if model is None:
+        if model is None or not (model.versions or model.route):
             return None
         entry = self.entries.get(name)
         if entry is None or entry.source is not model:
@@ -217,6 +229,13 @@ class Table:
             only = Weight(version=next(iter(registered)), weight=100)
             compiled = compile_route(Route(model=name, split=(only,)), revision=self.snapshot.revision)
         wanted = compiled.route.record.output
+        ending = model.ending
+        routed = compiled.route.versions() if is_routed else set()
+        retired = {
+            version: farewell(standing)
+            for version, standing in ending.items()
+            if standing.state is State.RETIRED and version not in routed
+        }
         targets = {
             version: Target(
                 self,
@@ -226,8 +245,9 @@ class Table:
                 output=output_named(registered[version].signature if version in registered else None, wanted),
                 concurrency=compiled.route.concurrency,
                 timeout_s=compiled.route.timeout_s,
+                announcement=announcement(ending.get(version)),
             )
-            for version in registered.keys() | compiled.route.versions()
+            for version in (registered.keys() | compiled.route.versions()) - retired.keys()
         }
         last = self.entries.get(name)
         return Entry(
@@ -235,6 +255,7 @@ class Table:
             is_routed=is_routed,
             source=model,
             targets=targets,
+            retired=retired,
             budget=RetryBudget() if last is None else last.budget,
             recorder=self.recorder.of(name),
         )

@@ -161,7 +161,7 @@ async def edit_route(
 ) -> dict[str, Any]:
     expected = _expected(wish.expected_revision, if_match)
     planned = await plan(control, model, wish.edit, expected_revision=expected)
-    warnings = await check(control, [planned], force=wish.force)
+    warnings = await check(control, [planned], force=wish.force, reason=wish.reason)
     changed = await commit(control, [planned], warnings=warnings, intent=_intent(wish, author))
     return {**_result(changed, 0), "dry_run": wish.dry_run, "applied": _applied(changed)}
 
@@ -184,6 +184,7 @@ async def cutover(
         expected_revision=_expected(wish.expected_revision, if_match),
         intent=_intent(wish, author),
         observe_s=wish.observe_s,
+        is_return=wish.back,
     )
     return {**asdict(report), "differences": [str(change) for change in report.differences]}
 
@@ -205,7 +206,7 @@ async def apply(wish: ApplyRequest, control: Control, author: Author) -> dict[st
         )
         for route in wish.documents
     ]
-    warnings = await check(control, planned, force=wish.force)
+    warnings = await check(control, planned, force=wish.force, reason=wish.reason)
     changed = await commit(control, planned, warnings=warnings, intent=_intent(wish, author))
     return {
         "revision": changed.revision,

@@ -1,0 +1,103 @@
+"""`turnout policy`: the rules that changes and rollouts have to keep."""
+
+from typing import Any
+
+import click
+
+from gateway.cli.files import read_documents, write_documents
+from gateway.cli.session import Session, operator
+from gateway.cli.words import age
+
+_REASON = click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit log.")
+_FILE = click.option("-f", "--file", "path", required=True, metavar="FILE", help="YAML; - = stdin.")
+
+
+@click.group()
+def policy() -> None:
+    """Show, write and try the rules that changes and rollouts have to keep."""
+
+
+@policy.command("list")
+@operator
+def list_policies(session: Session) -> int:
+    """Every policy with the models that it is about."""
+    found = session.client.get("policies")
+    session.out.value(found)
+    session.out.table(
+        ("policy", "models", "rules", "override"),
+        [
+            (
+                item["policy"],
+                " ".join(item.get("models", ["*"])),
+                " ".join(sorted(item.keys() - {"policy", "models", "description", "override"})),
+                item.get("override", "admin") or "nobody",
+            )
+            for item in found["policies"]
+        ],
+        empty="no policy: every registered version may answer; write one with `turnout policy apply`",
+    )
+    for problem in found["problems"]:
+        session.out.warning(problem)
+    return 1 if found["problems"] else 0
+
+
+@policy.command()
+@click.argument("name", metavar="POLICY")
+@operator
+def show(session: Session, name: str) -> int:
+    """One policy as a file, and who wrote it."""
+    found = session.client.get("policies", name)
+    session.out.value(found)
+    session.out.line(f"# revision {found['revision']} by {found['author']}, {age(found['at_ms'])}")
+    session.out.line(write_documents([found["document"]]).rstrip("\n"))
+    return 0
+
+
+@policy.command()
+@_FILE
+@_REASON
+@operator
+def apply(session: Session, path: str, reason: str) -> int:
+    """Write policies from a file, each as one change."""
+    results = []
+    for document in read_documents(path):
+        name = str(document.get("policy", ""))
+        if not name:
+            raise click.UsageError(f"{path}: a policy begins with `policy: NAME`")
+        result = session.client.put("policies", name, body={"policy": document, "reason": reason})
+        results.append(result)
+        what = "written" if result["changed"] else "is so already"
+        session.out.line(f"policy {name} {what} (revision {result['revision']})")
+    session.out.value({"results": results})
+    return 0
+
+
+@policy.command()
+@click.argument("name", metavar="POLICY")
+@_REASON
+@operator
+def rm(session: Session, name: str, reason: str) -> int:
+    """Remove a policy; its history stays in the audit log."""
+    result = session.client.delete("policies", name, body={"reason": reason})
+    session.out.value(result)
+    session.out.line(f"policy {name} removed (revision {result['revision']})")
+    return 0
+
+
+@policy.command()
+@_FILE
+@operator
+def check(session: Session, path: str) -> int:
+    """Would policy let this pass? FILE has routes, or plans with model and candidate. Exit code 3 if not."""
+    results: list[dict[str, Any]] = []
+    for document in read_documents(path):
+        kind = "plan" if "steps" in document else "route"
+        result = session.client.post("policies", "check", body={kind: document})
+        results.append({"model": document.get("model"), **result})
+        if result["allowed"]:
+            session.out.line(f"{document.get('model')}: allowed")
+        for broken in result["broken"]:
+            who = f"override: {broken['override']}" if broken["override"] else "nobody may override it"
+            session.out.failure(f"{document.get('model')}: {broken['sentence']} [{broken['rule']}; {who}]")
+    session.out.value({"results": results})
+    return 0 if all(result["allowed"] for result in results) else 3

@@ -1,0 +1,286 @@
+"""HTTP: policies, the standing of versions, and approvals."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path
+from pydantic import AwareDatetime, Field
+
+from gateway.contract import keys
+from gateway.contract.errors import CallerError
+from gateway.contract.names import VersionName
+from gateway.contract.plan import Plan
+from gateway.contract.policy import Policy
+from gateway.contract.route import Document, Route
+from gateway.contract.standing import NEXT, Approval, Digest, Standing, State
+from gateway.control.api.models import ModelPath, VersionPath
+from gateway.control.body import StrictRoute
+from gateway.control.governance import (
+    broken_by_change,
+    broken_by_plan,
+    dossier_of,
+    policies_of,
+    read_standing,
+)
+from gateway.control.parts import Author, Control, Parts
+from gateway.control.registry import registered
+from gateway.control.stored import read_stored
+from gateway.store.documents import Change
+
+router = APIRouter(tags=["governance"], route_class=StrictRoute)
+
+PolicyPath = Annotated[str, Path(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Reason = Annotated[str, Field(max_length=512)]
+DEFAULT_SUNSET = timedelta(days=30)
+
+
+class PolicyWish(Document):
+    policy: Policy
+    reason: Reason = ""
+
+
+class ReasonOnly(Document):
+    reason: Reason = ""
+
+
+class CheckWish(Document):
+    """Exactly one of a route and a plan."""
+
+    route: Route | None = None
+    plan: Plan | None = None
+
+
+class StateWish(Document):
+    state: State
+    reason: Reason = ""
+    sunset_at: AwareDatetime | None = None
+    successor: VersionName | None = None
+
+
+class ApprovalWish(Document):
+    """`dossier`: the hash of what the approver saw; `plan`: the plan that it was seen with."""
+
+    dossier: Digest
+    plan: Plan | None = None
+    note: Annotated[str, Field(max_length=1024)] = ""
+
+
+class DossierWish(Document):
+    plan: Plan | None = None
+
+
+@router.get("/policies")
+async def list_policies(control: Control) -> dict[str, Any]:
+    found = await policies_of(control)
+    return {
+        "policies": [policy.model_dump(mode="json", exclude_defaults=True) for policy in found.readable],
+        "problems": [f"{name}: {problem}" for name, problem in found.unreadable.items()],
+    }
+
+
+@router.get("/policies/{name}")
+async def show_policy(name: PolicyPath, control: Control) -> dict[str, Any]:
+    envelope = await control.documents.get(keys.policy_field(name))
+    if envelope is None:
+        raise CallerError("not_found", f"there is no policy {name}: `turnout policy list` shows all")
+    return {
+        "revision": envelope.revision, "author": envelope.author, "at_ms": envelope.at_ms,
+        "reason": envelope.reason, "document": envelope.doc,
+    }  # fmt: skip
+
+
+@router.put("/policies/{name}")
+async def write_policy(
+    name: PolicyPath, wish: PolicyWish, control: Control, author: Author
+) -> dict[str, Any]:
+    if wish.policy.policy != name:
+        raise CallerError(
+            "invalid_document", f"policy: the document is about {wish.policy.policy}, not {name}"
+        )
+    field = keys.policy_field(name)
+    known = await control.documents.get(field)
+    document = wish.policy.model_dump(mode="json")
+    if known is not None and known.doc == document:
+        return {"policy": name, "changed": False, "revision": known.revision}
+    change = Change(field, document, expected_revision=known.revision if known else 0)
+    revision = await _commit(control, change, author=author, reason=wish.reason)
+    return {"policy": name, "changed": True, "revision": revision}
+
+
+@router.delete("/policies/{name}")
+async def remove_policy(
+    name: PolicyPath, wish: ReasonOnly, control: Control, author: Author
+) -> dict[str, Any]:
+    known = await control.documents.get(keys.policy_field(name))
+    if known is None:
+        raise CallerError("not_found", f"there is no policy {name}")
+    change = Change(known.field, None, expected_revision=known.revision)
+    return {"policy": name, "revision": await _commit(control, change, author=author, reason=wish.reason)}
+
+
+@router.post("/policies/check")
+async def check_policies(wish: CheckWish, control: Control) -> dict[str, Any]:
+    """What policy would say to a route or a plan now; nothing is written."""
+    if wish.route is not None and wish.plan is None:
+        before = (await read_stored(control.documents, wish.route.model)).route
+        broken = await broken_by_change(control, before=before, after=wish.route, is_return=False)
+    elif wish.plan is not None and wish.route is None:
+        if wish.plan.model is None or wish.plan.candidate is None:
+            raise CallerError("invalid_document", "plan: name its model and its candidate")
+        broken = await broken_by_plan(control, wish.plan)
+    else:
+        raise CallerError("bad_request", "give exactly one of `route` and `plan`")
+    return {
+        "allowed": not broken,
+        "broken": [
+            {"rule": item.rule, "sentence": item.sentence, "override": item.override} for item in broken
+        ],
+    }
+
+
+@router.get("/models/{model}/standings")
+async def list_standings(model: ModelPath, control: Control) -> dict[str, Any]:
+    found = await control.documents.all(keys.version_field(model, ""))
+    names = [field.rpartition("/")[2] for field in found]
+    return {"model": model, "versions": [await _told(control, model, name) for name in names]}
+
+
+@router.post("/models/{model}/versions/{version}/dossier")
+async def show_dossier(
+    model: ModelPath, version: VersionPath, wish: DossierWish, control: Control
+) -> dict[str, Any]:
+    """What an approval would be about, and the hash that it is bound to."""
+    found, envelope = await registered(control.documents, model, version)
+    seen, digest = await dossier_of(control, found, wish.plan)
+    return {
+        "model": model, "version": version, "author": envelope.author, "dossier": seen, "hash": digest,
+        "standing": (await _told(control, model, version)),
+    }  # fmt: skip
+
+
+@router.post("/models/{model}/versions/{version}/approve")
+async def approve(
+    model: ModelPath, version: VersionPath, wish: ApprovalWish, control: Control, author: Author
+) -> dict[str, Any]:
+    """Lets a version in, for exactly what the approver saw; never by the version's author."""
+    found, envelope = await registered(control.documents, model, version)
+    if envelope.author == author:
+        raise CallerError(
+            "refused",
+            f"{author} registered version {version}: somebody else has to approve it",
+            rules=["approvals.author"],
+        )
+    _, digest = await dossier_of(control, found, wish.plan)
+    if digest != wish.dossier:
+        raise CallerError(
+            "refused",
+            f"what is known of version {version} has changed since you looked: see "
+            f"`turnout model dossier {model} {version}` and approve that",
+            rules=["approvals.dossier"],
+            hash=digest,
+        )
+    now_ms = (await control.fleet.workers()).now_ms
+    given = Approval(by=author, role="approver", dossier=digest, at_ms=now_ms, note=wish.note)
+
+    def with_approval(standing: Standing) -> Standing:
+        if State.APPROVED not in NEXT[standing.state] and standing.state is not State.APPROVED:
+            raise _no_way(standing, State.APPROVED)
+        others = tuple(item for item in standing.approvals if (item.by, item.dossier) != (author, digest))
+        return standing.model_copy(update={"state": State.APPROVED, "approvals": (*others, given)[-32:]})
+
+    revision = await _change_standing(
+        control, model, version, with_approval, author=author, reason=wish.note or f"approve {version}"
+    )
+    return {**(await _told(control, model, version)), "revision": revision}
+
+
+@router.post("/models/{model}/versions/{version}/state")
+async def set_state(
+    model: ModelPath, version: VersionPath, wish: StateWish, control: Control, author: Author
+) -> dict[str, Any]:
+    """Every state but `approved`, which needs an approval."""
+    await registered(control.documents, model, version)
+    if wish.state is State.APPROVED:
+        raise CallerError("bad_request", f"approve it: `turnout model approve {model} {version}`")
+    if wish.successor is not None:
+        await registered(control.documents, model, wish.successor)
+    if wish.state is State.RETIRED:
+        await _refuse_if_routed(control, model, version)
+    now = datetime.now(UTC)
+
+    def moved(standing: Standing) -> Standing:
+        if wish.state is not standing.state and wish.state not in NEXT[standing.state]:
+            raise _no_way(standing, wish.state)
+        ends = wish.sunset_at or standing.sunset_at or now + DEFAULT_SUNSET
+        is_ending = wish.state in (State.DEPRECATED, State.RETIRED)
+        return standing.model_copy(
+            update={
+                "state": wish.state,
+                "reason": wish.reason,
+                "successor": wish.successor or standing.successor,
+                "deprecated_at": (standing.deprecated_at or now) if is_ending else None,
+                "sunset_at": ends if is_ending else None,
+                "approvals": standing.approvals if is_ending else (),
+            }
+        )
+
+    revision = await _change_standing(
+        control,
+        model,
+        version,
+        moved,
+        author=author,
+        reason=wish.reason or f"{version} is {wish.state.value}",
+    )
+    return {**(await _told(control, model, version)), "revision": revision}
+
+
+async def _change_standing(
+    control: Parts, model: str, version: str, change: Any, *, author: str, reason: str
+) -> int:
+    field = keys.standing_field(model, version)
+    known = await control.documents.get(field)
+    standing = change(read_standing(model, version, known))
+    return await _commit(
+        control,
+        Change(field, standing.model_dump(mode="json"), expected_revision=known.revision if known else 0),
+        author=author,
+        reason=reason,
+    )
+
+
+async def _commit(control: Parts, change: Change, *, author: str, reason: str) -> int:
+    committed = await control.documents.commit([change], author=author, reason=reason, op_id=uuid.uuid4().hex)
+    return committed.revision
+
+
+async def _told(control: Parts, model: str, version: str) -> dict[str, Any]:
+    envelope = await control.documents.get(keys.standing_field(model, version))
+    standing = read_standing(model, version, envelope)
+    return {
+        **standing.model_dump(mode="json"),
+        "by": envelope.author if envelope else "",
+        "at_ms": envelope.at_ms if envelope else 0,
+        "next": sorted(NEXT[standing.state]),
+    }
+
+
+async def _refuse_if_routed(control: Parts, model: str, version: str) -> None:
+    route = (await read_stored(control.documents, model)).route
+    if route is not None and version in route.versions():
+        raise CallerError(
+            "refused",
+            f"the route of {model} names version {version}: take it out before you retire it",
+            rules=["state.routed"],
+        )
+
+
+def _no_way(standing: Standing, wanted: State) -> CallerError:
+    ways = ", ".join(sorted(NEXT[standing.state]))
+    return CallerError(
+        "refused",
+        f"version {standing.version} is {standing.state.value}; from there it can become: {ways}",
+        rules=["state.order"],
+        wanted=wanted.value,
+    )

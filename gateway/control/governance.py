@@ -1,0 +1,168 @@
+"""What policy says to a change of this installation: reads what `core.policy` judges by, and nothing else.
+
+A policy that cannot be read refuses whatever it might be about: silence must not open a door. Approvals are
+compared with the dossier as it is now, which takes the model's evidence, so it is built only where a policy
+asks for approvals. Called by `control.change`, when a rollout starts, and by `api.governance`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from gateway.contract import keys
+from gateway.contract.envelope import Envelope
+from gateway.contract.errors import CallerError
+from gateway.contract.plan import Plan
+from gateway.contract.policy import Policy
+from gateway.contract.route import Route, problems_of
+from gateway.contract.standing import Standing
+from gateway.contract.version import Version
+from gateway.control.parts import Parts
+from gateway.core.compare import compare
+from gateway.core.dossier import dossier, dossier_hash
+from gateway.core.policy import Broken, Known, judge_change, judge_plan
+
+EVIDENCE_MINUTES = 1440  # what a dossier says of the last day
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """`unreadable`: name -> what is wrong."""
+
+    readable: tuple[Policy, ...]
+    unreadable: Mapping[str, str]
+
+
+async def policies_of(parts: Parts) -> Policies:
+    readable: list[Policy] = []
+    unreadable: dict[str, str] = {}
+    for field, envelope in (await parts.documents.all(keys.policy_field(""))).items():
+        try:
+            readable.append(Policy.model_validate(envelope.doc))
+        except ValidationError as error:
+            unreadable[field.removeprefix(keys.policy_field(""))] = problems_of(error)[0]
+    return Policies(tuple(readable), unreadable)
+
+
+async def broken_by_change(
+    parts: Parts, *, before: Route | None, after: Route, is_return: bool
+) -> tuple[Broken, ...]:
+    """Every rule that the new form of a route would break."""
+    found = await policies_of(parts)
+    known = await known_of(parts, after.model, found.readable)
+    judged = judge_change(
+        found.readable, before=before, after=after, known=known, now=_now(), is_return=is_return
+    )
+    return judged if is_return else judged + _of_unreadable(found)
+
+
+async def broken_by_plan(parts: Parts, plan: Plan) -> tuple[Broken, ...]:
+    """Every rule that a rollout of this plan would break."""
+    assert plan.model is not None
+    found = await policies_of(parts)
+    known = await known_of(parts, plan.model, found.readable, plan=plan)
+    return judge_plan(found.readable, plan, known=known, now=_now()) + _of_unreadable(found)
+
+
+def refuse(broken: Sequence[Broken], *, force: bool, reason: str) -> tuple[str, ...]:
+    """Warnings for rules that were overridden; raises `refused`, with every rule's name, for the others."""
+    if not broken:
+        return ()
+    final = [item for item in broken if item.override is None]
+    if force and not final and reason.strip():
+        return tuple(f"overridden: {item}" for item in broken)
+    if force and not final:
+        how = "; an override needs a reason: add --reason"
+    elif final:
+        how = ""
+    else:
+        how = "; in an emergency add --force and --reason: it is written into the audit log"
+    raise CallerError(
+        "refused",
+        "; ".join(map(str, final if force and final else broken)) + how,
+        refusals=[str(item) for item in broken],
+        rules=[item.rule for item in broken],
+    )
+
+
+async def known_of(
+    parts: Parts, model: str, policies: Sequence[Policy] = (), *, plan: Plan | None = None
+) -> Known:
+    """`dossiers` are made where one of the policies asks for approvals."""
+    prefix = keys.version_field(model, "")
+    envelopes = await parts.documents.all(prefix)
+    versions: dict[str, Version] = {}
+    for envelope in envelopes.values():
+        try:
+            version = Version.model_validate(envelope.doc)
+        except ValidationError:
+            continue
+        versions[version.version] = version
+    needs_dossiers = any(policy.approvals is not None and policy.is_about(model) for policy in policies)
+    return Known(
+        versions=versions,
+        standings=await standings_of(parts, model),
+        authors={field.removeprefix(prefix): envelope.author for field, envelope in envelopes.items()},
+        dossiers=await _hashes(parts, model, versions, plan) if needs_dossiers else {},
+    )
+
+
+async def standings_of(parts: Parts, model: str) -> dict[str, Standing]:
+    """Of those versions about which something was decided. One that cannot be read is quarantined."""
+    found = {}
+    for field, envelope in (await parts.documents.all(keys.standing_field(model, ""))).items():
+        version = field.rpartition("/")[2]
+        found[version] = read_standing(model, version, envelope)
+    return found
+
+
+def read_standing(model: str, version: str, envelope: Envelope | None) -> Standing:
+    if envelope is None:
+        return Standing(model=model, version=version)
+    try:
+        return Standing.model_validate(envelope.doc)
+    except ValidationError:
+        return Standing.model_validate(
+            {
+                "model": model,
+                "version": version,
+                "state": "quarantined",
+                "reason": "its standing in Redis cannot be read: set its state again",
+            }
+        )
+
+
+async def dossier_of(parts: Parts, version: Version, plan: Plan | None) -> tuple[dict[str, Any], str]:
+    """What an approver of this version sees now, and its hash."""
+    verdicts = await _verdicts(parts, version.model)
+    seen = dossier(version, plan, verdicts)
+    return seen, dossier_hash(seen)
+
+
+async def _hashes(
+    parts: Parts, model: str, versions: Mapping[str, Version], plan: Plan | None
+) -> dict[str, str]:
+    verdicts = await _verdicts(parts, model)
+    return {name: dossier_hash(dossier(version, plan, verdicts)) for name, version in versions.items()}
+
+
+async def _verdicts(parts: Parts, model: str) -> Any:
+    minute = (await parts.fleet.workers()).now_ms // 60_000
+    evidence = await parts.predictions.evidence(model, minute - EVIDENCE_MINUTES, minute)
+    return compare(evidence).verdicts
+
+
+def _of_unreadable(found: Policies) -> tuple[Broken, ...]:
+    return tuple(
+        Broken(
+            f"{name}.unreadable", f"policy {name} cannot be read ({problem}): write it again", override=None
+        )
+        for name, problem in found.unreadable.items()
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
