@@ -72,6 +72,11 @@ def evidence(model: str, minute: int) -> str:
     return f"turnout:{{{model}}}:e:{minute}"
 
 
+def evidence_of_hour(model: str, hour: int) -> str:
+    """The sums of the 60 minutes of one hour (Unix time // 3600), from which long windows are read."""
+    return f"turnout:{{{model}}}:e:h{hour}"
+
+
 def flushed(model: str, recorder_id: str) -> str:
     """String: the last batch number of one recorder that was applied: a repeated batch changes nothing."""
     return f"turnout:{{{model}}}:f:{recorder_id}"

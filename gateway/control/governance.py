@@ -151,7 +151,7 @@ async def _hashes(
 
 async def _verdicts(parts: Parts, model: str) -> Any:
     minute = (await parts.fleet.workers()).now_ms // 60_000
-    evidence = await parts.predictions.evidence(model, minute - EVIDENCE_MINUTES, minute)
+    evidence = await parts.predictions.evidence(model, minute - EVIDENCE_MINUTES)
     return compare(evidence).verdicts
 
 

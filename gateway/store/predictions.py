@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -28,7 +29,7 @@ from gateway.store.scripts import Argument, Script
 ITEMS_AT_ONCE = 500  # feedback in one script: about 25 ms of Redis' time
 MOST_WAITING = 100_000  # feedback of one model that waits for its prediction; more is answered as unknown
 CORRECTIONS_KEPT = 10_000
-MINUTES_AT_ONCE = 500  # evidence read in one round trip
+WINDOWS_AT_ONCE = 250  # minutes or hours of evidence read in one round trip
 
 _RECORD = re.compile(
     rb'\["([^"]*)",(\d+),(\d+),(\d+),"([crn])(?:([pswf]|\d+)/([^"/]*)(?:/(\d+))?)?",(.*)\]', re.DOTALL
@@ -141,20 +142,49 @@ class Predictions:
             return Found(records, reward=float(label[7:]))
         return Found(records, label=None if label is None else orjson.loads(label))
 
-    async def evidence(self, model: str, first_minute: int, last_minute: int) -> dict[int, dict[str, float]]:
-        """The sums of each minute that has any, both ends included: minute -> field -> value."""
+    async def evidence(
+        self, model: str, first_minute: int, last_minute: int | None = None
+    ) -> dict[int, dict[str, float]]:
+        """The sums of a window, both ends included: minute -> field -> value; None = until now.
+
+        Whole hours of the window come as one, under their first minute.
+        """
+        windows = _windows(
+            first_minute, last_minute if last_minute is not None else await self._last_minute()
+        )
         found: dict[int, dict[str, float]] = {}
-        for first in range(first_minute, last_minute + 1, MINUTES_AT_ONCE):
-            minutes = range(first, min(first + MINUTES_AT_ONCE, last_minute + 1))
+        for first in range(0, len(windows), WINDOWS_AT_ONCE):
+            at_once = windows[first : first + WINDOWS_AT_ONCE]
             pipeline = self._redis.pipeline(transaction=False)
-            for minute in minutes:
-                pipeline.hgetall(keys.evidence(model, minute))
+            for minute, is_hour in at_once:
+                key = keys.evidence_of_hour(model, minute // 60) if is_hour else keys.evidence(model, minute)
+                pipeline.hgetall(key)
             with answers():
                 replies = await pipeline.execute()
-            for minute, sums in zip(minutes, replies, strict=True):
+            for (minute, _), sums in zip(at_once, replies, strict=True):
                 if sums:
-                    found[minute] = {name.decode("utf-8", "replace"): _sum(raw) for name, raw in sums.items()}
+                    found[minute] = dict(zip(map(_text, sums), map(_sum, sums.values()), strict=True))
         return found
+
+    async def _last_minute(self) -> int:
+        """The end of the hour that it is for Redis: nothing is later."""
+        seconds, _ = await ask(self._redis, "TIME")
+        return int(seconds) // 3600 * 60 + 59
+
+
+def _windows(first: int, last: int) -> list[tuple[int, bool]]:
+    """First minute of each part of a window, and whether it is a whole hour."""
+    windows, minute = [], first
+    while minute <= last:
+        is_hour = minute % 60 == 0 and minute + 59 <= last
+        windows.append((minute, is_hour))
+        minute += 60 if is_hour else 1
+    return windows
+
+
+@lru_cache(20_000)  # the same fields come with every window
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "replace")
 
 
 def _names(model: str) -> list[Argument]:
@@ -195,8 +225,10 @@ def _recorded(raw: bytes, role: str) -> Recorded | None:
 
 def _sum(raw: bytes) -> float:
     """A sum is kept as one number, or as two to be added: the second holds what the first rounds off."""
-    if raw.isdigit():
-        return int(raw)
+    try:
+        return float(raw)
+    except ValueError:
+        pass
     try:
         return math.fsum(map(float, raw.split()))
     except ValueError:

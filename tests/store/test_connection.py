@@ -102,7 +102,7 @@ async def test_a_write_during_a_hang_is_applied_at_most_once(
 
 
 async def test_a_crowd_shares_a_small_pool(redis_url: str) -> None:
-    client = connect(redis_url, name="crowd", pool_size=2)
+    client = connect(redis_url, name="crowd", pool_size=2, timeout_s=10.0)
     await asyncio.gather(*(ask(client, "INCR", "counter") for _ in range(200)))
     assert await client.get("counter") == b"200"
     assert len([one for one in await client.client_list() if one["name"] == "crowd"]) == 2

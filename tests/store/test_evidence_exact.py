@@ -196,7 +196,10 @@ def test_evidence_equals_a_recount_for_any_order_of_events(
         try:
             await redis.flushall()
             await _play(redis, found, shuffle)
-            return total(await Predictions(redis).evidence("digits", NOW_S // 60, NOW_S // 60 + 3))
+            store, first = Predictions(redis), NOW_S // 60
+            minutes = total(await store.evidence("digits", first, first + 3))
+            assert minutes == pytest.approx(total(await store.evidence("digits", first, first + 59)))
+            return minutes
         finally:
             await redis.aclose()
 

@@ -475,9 +475,28 @@ async def test_evidence_lies_in_the_minute_of_the_prediction(predictions: Predic
         entry(made, record("2", "c", 7, at_s=at_s + 60), slot=0),
     )
     await _label(predictions, made, 7)
-    evidence = await predictions.evidence("digits", at_s // 60 - 1000, at_s // 60 + 100)
-    assert set(evidence) == {at_s // 60}
-    assert await predictions.evidence("digits", at_s // 60 + 1, at_s // 60 + 100) == {}
+    minute = at_s // 60
+    assert set(await predictions.evidence("digits", minute - 30, minute + 20)) <= {
+        minute,
+        minute - minute % 60,
+    }
+    assert set(await predictions.evidence("digits", minute, minute)) == {minute}
+    assert await predictions.evidence("digits", minute + 1, minute + 30) == {}
+
+
+async def test_a_whole_hour_is_read_as_one_and_says_the_same(predictions: Predictions) -> None:
+    at_s = int(time.time()) // 3600 * 3600 - 1800
+    first, second = new_id(), new_id()
+    await _write(predictions, entry(first, record("1", "c", 7, at_s=at_s)))
+    await _write(predictions, entry(second, record("1", "c", 7, at_s=at_s + 120)))
+    for prediction_id in (first, second):
+        await _label(predictions, prediction_id, 7)
+    await _label(predictions, second, 3)  # a correction
+    hour = at_s // 3600 * 60
+    [sums] = (await predictions.evidence("digits", hour, hour + 59)).values()
+    assert sums == total(await predictions.evidence("digits", hour + 1, hour + 58))
+    assert (sums["p|1|l"], sums["p|1|right"]) == (2, 1)
+    assert set(await predictions.evidence("digits", hour - 60)) == {hour}
 
 
 async def test_the_number_of_classes_cannot_fill_the_memory(predictions: Predictions) -> None:

@@ -39,40 +39,51 @@ local function shown(sum)
   return sum[2] == 0 and text or text .. ' ' .. string.format('%.17g', sum[2])
 end
 
--- {'type', key, type} if a minute's key is not a hash; nothing may have been written yet.
+-- Where a minute's sums belong: a hash of their own, and one of their hour, from which long windows are read.
+local function keys_of(minute)
+  return {EVIDENCE .. minute, EVIDENCE .. 'h' .. string.format('%d', math.floor(minute / 60))}
+end
+
+-- {'type', key, type} if a key of the sums is not a hash; nothing may have been written yet.
 local function foreign_sums()
   for minute in pairs(sums) do
-    local found = redis.call('TYPE', EVIDENCE .. minute)['ok']
-    if found ~= 'hash' and found ~= 'none' then return {'type', EVIDENCE .. minute, found} end
+    for _, key in ipairs(keys_of(minute)) do
+      local found = redis.call('TYPE', key)['ok']
+      if found ~= 'hash' and found ~= 'none' then return {'type', key, found} end
+    end
   end
+end
+
+local function save_at(key, fields)
+  local names = {}
+  for name in pairs(fields) do names[#names + 1] = name end
+  local size = redis.call('HLEN', key)
+  for first = 1, #names, CHUNK do
+    local stored = redis.call('HMGET', key, unpack(names, first, math.min(first + CHUNK - 1, #names)))
+    local changed = {}
+    for i, text in ipairs(stored) do
+      local name = names[first + i - 1]
+      local sum = {fields[name][1], fields[name][2]}
+      if text then
+        local high, low = string.match(text, '^(%S+) ?(%S*)$')
+        plus(sum, tonumber(high) or 0)
+        plus(sum, tonumber(low) or 0)
+      end
+      -- A count that was never begun is not taken from either: then its label was not counted.
+      if text or not string.find(name, '|c:', 1, true) or (sum[1] > 0 and size < MOST_FIELDS) then
+        if not text then size = size + 1 end
+        changed[#changed + 1] = name
+        changed[#changed + 1] = shown(sum)
+      end
+    end
+    if #changed > 0 then redis.call('HSET', key, unpack(changed)) end
+  end
+  redis.call('EXPIRE', key, EVIDENCE_TTL_S)
 end
 
 local function save_sums()
   for minute, fields in pairs(sums) do
-    local key, names = EVIDENCE .. minute, {}
-    for name in pairs(fields) do names[#names + 1] = name end
-    local size = redis.call('HLEN', key)
-    for first = 1, #names, CHUNK do
-      local stored = redis.call('HMGET', key, unpack(names, first, math.min(first + CHUNK - 1, #names)))
-      local changed = {}
-      for i, text in ipairs(stored) do
-        local name = names[first + i - 1]
-        local sum = fields[name]
-        if text then
-          local high, low = string.match(text, '^(%S+) ?(%S*)$')
-          plus(sum, tonumber(high) or 0)
-          plus(sum, tonumber(low) or 0)
-        end
-        -- A count that was never begun is not taken from either: then its label was not counted.
-        if text or not string.find(name, '|c:', 1, true) or (sum[1] > 0 and size < MOST_FIELDS) then
-          if not text then size = size + 1 end
-          changed[#changed + 1] = name
-          changed[#changed + 1] = shown(sum)
-        end
-      end
-      if #changed > 0 then redis.call('HSET', key, unpack(changed)) end
-    end
-    redis.call('EXPIRE', key, EVIDENCE_TTL_S)
+    for _, key in ipairs(keys_of(minute)) do save_at(key, fields) end
   end
 end
 
