@@ -15,12 +15,15 @@ _METRICS = ("accuracy", "mae", "rmse", "reward")
 @click.argument("model")
 @click.argument("versions", nargs=-1, metavar="[VERSION]...")
 @click.option("--since", default="1d", show_default=True, metavar="TIME", help="How far back: 15m, 1h, 2d.")
+@click.option("--slices", is_flag=True, help="Apart for each value of the headers in `record.slices`.")
 @operator
-def compare(session: Session, model: str, versions: tuple[str, ...], since: str) -> int:
+def compare(session: Session, model: str, versions: tuple[str, ...], since: str, slices: bool) -> int:
     """Versions side by side; the first VERSION is what the others are compared with.
 
     An interval such as [0.95 0.98] holds however often you look.
     """
+    if slices:
+        return _slices(session, model, versions, since)
     found = session.client.get(
         "models", model, "compare", since_s=parse_since(since), versions=",".join(versions) or None
     )
@@ -36,6 +39,24 @@ def compare(session: Session, model: str, versions: tuple[str, ...], since: str)
     _agreements(session, found["agreements"])
     for verdict in found["verdicts"]:
         out.line(verdict["sentence"])
+    return 0
+
+
+def _slices(session: Session, model: str, versions: tuple[str, ...], since: str) -> int:
+    found = session.client.get("models", model, "slices", since_s=parse_since(since))
+    session.out.value(found)
+    rows = [
+        (part, row)
+        for part in found["slices"]
+        for row in part["versions"]
+        if (row["requests"] or row["labels"]) and (not versions or row["version"] in versions)
+    ]
+    columns = [column for column in _columns([row for _, row in rows]) if column[0] != "p50/p99 ms>"]
+    session.out.table(
+        ["header", "value", *(name for name, _ in columns)],
+        [[part["header"], part["value"], *(tell(row) for _, tell in columns)] for part, row in rows],
+        empty=f"no slices of {model} in the last {since}: name headers in `record.slices` of its route",
+    )
     return 0
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "route": ("gateway.cli.route:route", "Show and change how a model's requests are split."),
     "cutover": ("gateway.cli.cutover:cutover", "Blue/green: make another version live, or go back."),
     "compare": ("gateway.cli.compare:compare", "Versions side by side: latency, errors, accuracy."),
+    "feedback": ("gateway.cli.feedback:feedback", "What became of labels."),
     "model": ("gateway.cli.model:model", "Register and show models and their versions."),
     "policy": ("gateway.cli.policy:policy", "The rules that changes and rollouts have to keep."),
     "pools": ("gateway.cli.pools:pools", "Workers of each version: wanted, ready, where."),

@@ -10,17 +10,24 @@ Every field is a sum, so that minutes, processes and gateways merge by adding. A
     `l` labels joined; classes: `right`, `c:<label>:<output>` confusion counts (rows of a batch count singly);
     numbers: `ae` sum of absolute errors, `se` sum of squared errors, `q4` sum of errors to the fourth;
     `rows` scored rows; rewards: `rw`, `rw2`, `rwn`
+    `o:<output>` recorded outputs: classes by their JSON text, numbers by their bin (`bins`)
 - `a|<primary>|<shadow>|…`: agreement of answers to the same request
     `rows`, `agree`; numbers also `d` sum and `d2` sum of squares of absolute differences
 - `d|<primary>|<shadow>|…`: paired scores, one label for both
     `rows`, classes: `b` only the primary right, `c` only the shadow right;
     numbers: `d` sum and `d2` sum of squares of (absolute error of shadow - absolute error of primary)
+- `x|<header>|<value>|` and one of the above: the same of the requests with this value of a header that the
+    route slices by; without latencies, confusion counts, outputs and rewards
 """
 
 PRIMARY = "p"
 SHADOW = "s"
 AGREEMENT = "a"
 PAIRED = "d"
+SLICE = "x"
+OTHER_VALUES = "(other)"  # values of a header beyond the first `MOST_VALUES`
+MOST_VALUES = 32  # of one header that one process counts apart
+MAX_VALUE_LENGTH = 64
 EVIDENCE_TTL_S = 8 * 86_400
 
 

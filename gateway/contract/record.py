@@ -29,6 +29,7 @@ COMPACT_ENTRIES = 500  # Redis 6.2 to Valkey 9 keep a hash of up to 512 small en
 BUCKET_SECONDS = 10.0  # a bucket is closed after this long even if it is not full
 OWN_FIELD = b"="  # the field of a prediction with a caller's own id
 LABEL_SUFFIX = b"L"  # field + this: the label's canonical JSON
+SLICES_SUFFIX = b"S"  # field + this: `<header>|<value>|<header>|<value>` of a request that is sliced
 MAX_OUTPUT_BYTES = 2048  # a longer output is not recorded (counted, and the prediction is still joined)
 
 WORKER_TAIL = 8  # last characters of a worker's id that are kept: what is random in an id of a supervisor

@@ -15,6 +15,7 @@ from gateway.contract.names import HeaderName, ModelName, VersionName
 
 MAX_ROUTE_BYTES = 256 * 1024  # a route document longer than this is refused unread
 MAX_SHADOWS = 8  # bounded because every shadow has a numbered slot in a prediction's record
+MAX_SLICES = 4
 WEIGHT_TOLERANCE = 1e-6  # percent; what binary fractions such as 0.1 + 99.9 may be off
 
 
@@ -154,6 +155,18 @@ class Record(Document):
     tolerance: float = Field(
         default=0.01, ge=0, le=1, description="relative difference up to which two numbers agree"
     )
+    slices: tuple[HeaderName, ...] = Field(
+        default=(),
+        max_length=MAX_SLICES,
+        description="request headers with few values: evidence for each value",
+    )
+
+    @field_validator("slices")
+    @classmethod
+    def _slices_differ(cls, slices: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(slices)) < len(slices):
+            raise ValueError("a header is listed twice")
+        return slices
 
 
 class Route(Document):

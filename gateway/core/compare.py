@@ -52,7 +52,11 @@ def compare(
     alpha: float = 0.05,
 ) -> Comparison:
     """`evidence` is minute -> field of `contract.evidence` -> sum; `versions` restricts and orders."""
-    table = read(evidence)
+    return compare_table(read(evidence), versions=versions, alpha=alpha)
+
+
+def compare_table(table: Table, *, versions: Sequence[str] | None = None, alpha: float = 0.05) -> Comparison:
+    """The same of sums that are read already: of a slice, for instance."""
     chosen = list(dict.fromkeys(versions)) if versions else _all_versions(table)
     baseline = chosen[0] if versions else _busiest(table, chosen)
     return Comparison(
@@ -68,9 +72,9 @@ def compare(
     )
 
 
-def to_json(comparison: Comparison) -> dict[str, Any]:
-    """Plain values for JSON; an end of an interval that nothing bounds is null."""
-    plain = _finite(asdict(comparison))
+def to_json(found: Any) -> dict[str, Any]:
+    """A result of these modules as plain values for JSON; an end that nothing bounds is null."""
+    plain = _finite(asdict(found))
     assert isinstance(plain, dict)
     return plain
 

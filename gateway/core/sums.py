@@ -9,13 +9,15 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from gateway.contract.evidence import AGREEMENT, PAIRED, PRIMARY, SHADOW
+from gateway.contract.evidence import AGREEMENT, PAIRED, PRIMARY, SHADOW, SLICE
 from gateway.contract.latency import BUCKETS
 
 _DECODER = json.JSONDecoder()
 _SIGNED = frozenset({"d", "rw"})  # sums that may be negative: differences of errors, rewards
+_OF_SLICE = f"{SLICE}|"
+_OUTPUT = "o:"
 _LARGEST = 1e150  # its square is still a number; no sum of real labels comes near
 
 
@@ -59,11 +61,17 @@ NOTHING = Sums({})
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All sums of one model: by (role, version), and by (primary, shadow) for agreement and paired scores."""
+    """All sums of one model: by (role, version), and by (primary, shadow) for agreement and paired scores.
+
+    `slices` are tables of parts of the traffic by (header, value); `outputs` are histograms of what a version
+    answered, by (role, version).
+    """
 
     roles: Mapping[tuple[str, str], Sums]
     agreement: Mapping[tuple[str, str], Sums]
     paired: Mapping[tuple[str, str], Sums]
+    slices: Mapping[tuple[str, str], "Table"] = field(default_factory=dict)
+    outputs: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
 
     def both_roles(self, version: str) -> Sums:
         return self.roles.get((PRIMARY, version), NOTHING) + self.roles.get((SHADOW, version), NOTHING)
@@ -71,21 +79,37 @@ class Table:
 
 def read(evidence: Mapping[int, Mapping[str, float]]) -> Table:
     """Add all minutes and sort the fields by whom they are about."""
-    total = _added(evidence.values())
+    total: dict[str, float] = {}
+    slices: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    for name, value in _added(evidence.values()).values.items():
+        if not name.startswith(_OF_SLICE):
+            total[name] = value
+            continue
+        header, _, rest = name[len(_OF_SLICE) :].partition("|")
+        of, _, rest = rest.partition("|")
+        slices[header, of][rest] = value
+    return replace(_table(total), slices={key: _table(fields) for key, fields in slices.items()})
+
+
+def _table(total: Mapping[str, float]) -> Table:
     kinds: dict[str, defaultdict[tuple[str, str], dict[str, float]]] = {
         kind: defaultdict(dict) for kind in (PRIMARY, SHADOW, AGREEMENT, PAIRED)
     }
-    for name, value in total.values.items():
+    outputs: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    for name, value in total.items():
         kind, _, rest = name.partition("|")
         if kind in (PRIMARY, SHADOW):
             version, _, statistic = rest.partition("|")
-            kinds[kind][kind, version][statistic] = value
+            if statistic.startswith(_OUTPUT):
+                outputs[kind, version][statistic[len(_OUTPUT) :]] = max(0.0, value)
+            else:
+                kinds[kind][kind, version][statistic] = value
         elif kind in (AGREEMENT, PAIRED):
             primary, _, rest = rest.partition("|")
             shadow, _, statistic = rest.partition("|")
             kinds[kind][primary, shadow][statistic] = value
     sums = {kind: {about: Sums(found) for about, found in table.items()} for kind, table in kinds.items()}
-    return Table(sums[PRIMARY] | sums[SHADOW], sums[AGREEMENT], sums[PAIRED])
+    return Table(sums[PRIMARY] | sums[SHADOW], sums[AGREEMENT], sums[PAIRED], outputs=outputs)
 
 
 def _added(parts: Iterable[Mapping[str, float]]) -> Sums:

@@ -14,6 +14,7 @@ from time import perf_counter, time
 from gateway.contract import headers as h
 from gateway.contract.latency import BOUNDS_US
 from gateway.contract.names import is_prediction_id
+from gateway.contract.record import SLICES_SUFFIX
 from gateway.contract.reply import PLAIN_JSON
 from gateway.core.decide import decide
 from gateway.core.split import REMEMBERED_BYTES
@@ -264,7 +265,7 @@ class Exchange:
         fallback = self.entry.fallback
         if fallback is None or fallback is self.target or self.reason == "pin":
             return False
-        self.target.tally.errors["no_workers"] += 1
+        self._count_error("no_workers")
         self.target.pool.admission.leave()
         self.has_place = False
         self.reason = "fallback"
@@ -280,7 +281,7 @@ class Exchange:
             connection.abandon()
         if was_sent:
             self.worker.failed()
-        self.target.tally.errors["deadline"] += 1
+        self._count_error("deadline")
         self._reply_error("deadline", "The answer did not come in time.")
 
     def gone(self) -> None:
@@ -291,7 +292,7 @@ class Exchange:
         self._end()
         if connection is not None:
             connection.abandon()
-        self.target.tally.errors["client_gone"] += 1
+        self._count_error("client_gone")
         self.lane.tallies.client_gone += 1
 
     def _end(self) -> None:
@@ -352,6 +353,8 @@ class Exchange:
         admission.active -= 1
         if admission.waiting:
             admission.admit()
+        if entry.slicer is not None:
+            entry.slicer.count(self.headers, target.version, "ok")
         if entry.record_share >= 1 or random() < entry.record_share:
             if output is None:
                 kind, said = NOTHING
@@ -373,6 +376,8 @@ class Exchange:
                     said,
                 ),
             )
+            if entry.slicer is not None:
+                recorder.add(bucket, field + SLICES_SUFFIX, entry.slicer.text(self.headers))
             if entry.shadows:
                 self.lane.shadower.copy(
                     entry, self.headers, self.forwarded, self.body, target, bucket, field, output
@@ -384,13 +389,18 @@ class Exchange:
         self.body = b""
         self.client.spare = self
 
+    def _count_error(self, code: str) -> None:
+        self.target.tally.errors[code] += 1
+        if self.entry.slicer is not None:
+            self.entry.slicer.count(self.headers, self.target.version, f"e:{code}")
+
     def _relay_error(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
         """A worker's own error is passed on: the caller's fault as it is, a bug of the worker as 502."""
         self._end()
         if status < 400 or status == 500:
             status = 502
         code = headers.get(h.ERROR, b"bad_upstream" if status >= 500 else b"bad_request")
-        self.target.tally.errors[code.decode("latin-1")[:32]] += 1
+        self._count_error(code.decode("latin-1")[:32])
         head = STATUS_LINE.get(status, STATUS_LINE[502]) + _passed(headers)
         if h.ERROR not in headers:
             head += b"turnout-error: " + code + b"\r\n"
@@ -398,7 +408,7 @@ class Exchange:
 
     def _fail(self, code: str, message: str, *, retry_after_s: int | None = None) -> None:
         self._end()
-        self.target.tally.errors[code] += 1
+        self._count_error(code)
         self._reply_error(code, message, retry_after_s=retry_after_s)
 
     def _reply_error(self, code: str, message: str, *, retry_after_s: int | None = None) -> None:

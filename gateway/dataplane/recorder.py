@@ -144,6 +144,10 @@ def _increments(model: str, tallies: Tallies) -> Iterator[tuple[str, int | float
             yield ev.role_field(role, version, statistic), number
         is_complete = tally.asked == tally.answered + sum(tally.errors.values())
         tally.settled = tally.asked if is_complete else -1
+    if model in tallies.slices_of:
+        slices = tallies.slices_of[model]
+        yield from slices.items()
+        slices.clear()
     for primary, shadow, agreed in tallies.agreements_of.get(model, ()):
         for statistic, number in _grown(agreed.written, _agreement_sums(agreed)):
             yield ev.pair_field(ev.AGREEMENT, primary, shadow, statistic), number

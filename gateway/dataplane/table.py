@@ -23,6 +23,7 @@ from gateway.core.kept import Model
 from gateway.core.retry import RetryBudget
 from gateway.dataplane.outputs import output_named
 from gateway.dataplane.recorder import ModelRecorder, Recorder
+from gateway.dataplane.slicer import Slicer
 from gateway.dataplane.tally import Tallies, Tally
 from gateway.upstream.pool import Pool, PoolSet
 
@@ -114,8 +115,8 @@ class Entry:
 
     __slots__ = (
         "attempts", "budget", "compiled", "earn", "fallback", "hedge_s", "is_routed", "model", "paths",
-        "reason_codes", "record_share", "recorder", "remembered", "retired", "shadows", "source", "targets",
-        "timeout_s", "tolerance", "unit_header",
+        "reason_codes", "record_share", "recorder", "remembered", "retired", "shadows", "slicer", "source",
+        "targets", "timeout_s", "tolerance", "unit_header",
     )  # fmt: skip
 
     def __init__(
@@ -128,6 +129,7 @@ class Entry:
         retired: dict[str, str],
         budget: RetryBudget,
         recorder: ModelRecorder,
+        slicer: Slicer | None,
     ) -> None:
         route = compiled.route
         self.model = route.model
@@ -153,7 +155,8 @@ class Entry:
         self.record_share = route.record.percent / 100
         self.recorder = recorder
         recorder.ttl_s = route.record.ttl_s
-        recorder.bucket_size = bucket_size(len(self.shadows))
+        recorder.bucket_size = bucket_size(len(self.shadows) + (slicer is not None))
+        self.slicer = slicer
 
     def refusal(self, version: str) -> tuple[str, str]:
         """Code and sentence for a version that does not answer here."""
@@ -250,6 +253,7 @@ class Table:
             for version in (registered.keys() | compiled.route.versions()) - retired.keys()
         }
         last = self.entries.get(name)
+        slices = compiled.route.record.slices
         return Entry(
             compiled,
             is_routed=is_routed,
@@ -258,4 +262,5 @@ class Table:
             retired=retired,
             budget=RetryBudget() if last is None else last.budget,
             recorder=self.recorder.of(name),
+            slicer=Slicer(slices, self.tallies.slices_of[name]) if slices else None,
         )

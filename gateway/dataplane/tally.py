@@ -55,6 +55,10 @@ class Tallies:
         default_factory=lambda: defaultdict(list)
     )  # model -> primary, shadow: the same as in `agreements`
 
+    slices_of: defaultdict[str, Counter[str]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )  # model -> field of evidence -> what the recorder has not taken yet
+
     def of(self, model: str, version: str, role: str) -> Tally:
         key = (model, version, role)
         tally = self.versions.get(key)

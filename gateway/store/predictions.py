@@ -143,15 +143,14 @@ class Predictions:
         return Found(records, label=None if label is None else orjson.loads(label))
 
     async def evidence(
-        self, model: str, first_minute: int, last_minute: int | None = None
+        self, model: str, first_minute: int, last_minute: int | None = None, *, whole_hours: bool = True
     ) -> dict[int, dict[str, float]]:
         """The sums of a window, both ends included: minute -> field -> value; None = until now.
 
-        Whole hours of the window come as one, under their first minute.
+        With `whole_hours` such parts of the window come as one, under their first minute.
         """
-        windows = _windows(
-            first_minute, last_minute if last_minute is not None else await self._last_minute()
-        )
+        last = await self._last_minute() if last_minute is None else last_minute
+        windows = _windows(first_minute, last, whole_hours=whole_hours)
         found: dict[int, dict[str, float]] = {}
         for first in range(0, len(windows), WINDOWS_AT_ONCE):
             at_once = windows[first : first + WINDOWS_AT_ONCE]
@@ -166,17 +165,23 @@ class Predictions:
                     found[minute] = dict(zip(map(_text, sums), map(_sum, sums.values()), strict=True))
         return found
 
+    async def corrections(self, model: str, limit: int) -> list[dict[str, Any]]:
+        """What was noted of labels, newest first: `what` (corrected, invalid), `prediction_id`, `before`,
+        `now`, `at_ms`."""
+        found = await ask(self._redis, "LRANGE", keys.corrections(model), 0, limit - 1)
+        return [orjson.loads(raw) for raw in found]
+
     async def _last_minute(self) -> int:
         """The end of the hour that it is for Redis: nothing is later."""
         seconds, _ = await ask(self._redis, "TIME")
         return int(seconds) // 3600 * 60 + 59
 
 
-def _windows(first: int, last: int) -> list[tuple[int, bool]]:
+def _windows(first: int, last: int, *, whole_hours: bool) -> list[tuple[int, bool]]:
     """First minute of each part of a window, and whether it is a whole hour."""
     windows, minute = [], first
     while minute <= last:
-        is_hour = minute % 60 == 0 and minute + 59 <= last
+        is_hour = whole_hours and minute % 60 == 0 and minute + 59 <= last
         windows.append((minute, is_hour))
         minute += 60 if is_hour else 1
     return windows

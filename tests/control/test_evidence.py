@@ -81,3 +81,38 @@ async def test_an_unknown_prediction_is_told(
 ) -> None:
     reply = await api.get(f"/models/digits/predictions/{prediction}")
     assert reply.status_code == status
+
+
+async def test_slices_distributions_and_corrections_are_shown(
+    api: httpx2.AsyncClient, redis: Redis, minute: int
+) -> None:
+    counts: dict[str, int | float] = {
+        "x|x-tenant|beta|p|1|n": 4, "x|x-tenant|beta|p|1|e:no_workers": 1,
+        "x|x-tenant|(none)|p|1|n": 9,
+    }  # fmt: skip
+    predictions = Predictions(redis)
+    await predictions.write("digits", "gw-2", Batch(1, [], {minute: counts}))
+    await predictions.feedback("digits", [(CALLERS_ID, "4", None)], ttl_s=600)
+    slices = (await api.get("/models/digits/slices")).json()["slices"]
+    assert [(part["value"], part["versions"][0]["requests"]) for part in slices] == [
+        ("(none)", 9),
+        ("beta", 4),
+    ]
+    assert slices[1]["versions"][0]["errors"] == {"no_workers": 1}
+    outputs = (await api.get("/models/digits/distributions")).json()["outputs"]
+    assert [(found["version"], found["counts"]) for found in outputs] == [("1", {"3": 1}), ("2", {"4": 1})]
+    [noted] = (await api.get("/models/digits/corrections")).json()["corrections"]
+    assert (noted["what"], noted["before"], noted["now"]) == ("corrected", "3", "4")
+
+
+async def test_a_series_runs_on_with_its_interval(api: httpx2.AsyncClient, redis: Redis, minute: int) -> None:
+    predictions = Predictions(redis)
+    for back in range(1, 4):
+        counts: dict[str, int | float] = {"p|1|n": 100, "p|1|l": 100, "p|1|rows": 100, "p|1|right": 90}
+        await predictions.write("digits", f"back-{back}", Batch(1, [], {minute - back: counts}))
+    reply = (await api.get("/models/digits/series", params={"since_s": 600})).json()
+    line = next(line for line in reply["series"] if line["version"] == "1")
+    assert [point["labels"] for point in line["points"]] == [100, 200, 300, 301]
+    widths = [point["high"] - point["low"] for point in line["points"]]
+    assert widths == sorted(widths, reverse=True)
+    assert all(point["low"] < 0.9 < point["high"] for point in line["points"][:3])

@@ -48,11 +48,13 @@ def batch(*entries: tuple[str, bytes, bytes], number: int | None = None, ttl_s: 
     return Batch(next(_numbers) if number is None else number, records, {})
 
 
-def total(evidence: dict[int, dict[str, float]]) -> dict[str, float]:
-    """All minutes together, without what came to nothing."""
+def total(evidence: dict[int, dict[str, float]], *, with_outputs: bool = False) -> dict[str, float]:
+    """All minutes together, without what came to nothing; histograms of outputs only where asked."""
     sums: dict[str, float] = {}
     for minute in evidence.values():
         for field, value in minute.items():
+            if "|o:" in field and not with_outputs:
+                continue
             sums[field] = sums.get(field, 0) + value
     return {field: value for field, value in sums.items() if value}
 

@@ -11,9 +11,11 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.contract import keys
+from gateway.contract.bins import middle_of
 from gateway.contract.evidence import EVIDENCE_TTL_S
 from gateway.contract.feedback import FeedbackResult
-from gateway.contract.record import Kind, place_of
+from gateway.contract.record import SLICES_SUFFIX, Kind, place_of
+from gateway.core.sums import read
 from gateway.store import predictions as module
 from gateway.store.connection import ask, connect
 from gateway.store.embedded import EmbeddedServer
@@ -476,12 +478,8 @@ async def test_evidence_lies_in_the_minute_of_the_prediction(predictions: Predic
     )
     await _label(predictions, made, 7)
     minute = at_s // 60
-    assert set(await predictions.evidence("digits", minute - 30, minute + 20)) <= {
-        minute,
-        minute - minute % 60,
-    }
-    assert set(await predictions.evidence("digits", minute, minute)) == {minute}
-    assert await predictions.evidence("digits", minute + 1, minute + 30) == {}
+    assert total(await predictions.evidence("digits", minute, minute))["p|1|l"] == 1
+    assert total(await predictions.evidence("digits", minute + 1, minute + 30)) == {}
 
 
 async def test_a_whole_hour_is_read_as_one_and_says_the_same(predictions: Predictions) -> None:
@@ -494,7 +492,7 @@ async def test_a_whole_hour_is_read_as_one_and_says_the_same(predictions: Predic
     await _label(predictions, second, 3)  # a correction
     hour = at_s // 3600 * 60
     [sums] = (await predictions.evidence("digits", hour, hour + 59)).values()
-    assert sums == total(await predictions.evidence("digits", hour + 1, hour + 58))
+    assert sums == total(await predictions.evidence("digits", hour + 1, hour + 58), with_outputs=True)
     assert (sums["p|1|l"], sums["p|1|right"]) == (2, 1)
     assert set(await predictions.evidence("digits", hour - 60)) == {hour}
 
@@ -515,6 +513,50 @@ async def test_the_number_of_classes_cannot_fill_the_memory(predictions: Predict
     corrected = await _sums(predictions)
     assert (corrected["p|1|l"], corrected["p|1|right"]) == (4201, 1)
     assert all(value >= 0 for value in corrected.values())
+
+
+async def test_outputs_are_counted_as_they_come_by_version_and_role(predictions: Predictions) -> None:
+    first, second = new_id(), new_id()
+    await _write(
+        predictions,
+        entry(first, record("1", "c", [7, 7, "a"])),
+        entry(first, record("2", "r", [0.0, -8.0]), slot=0),
+        entry(second, record("1", "n", None)),
+        entry(second, record("1", "c", "x" * 100), slot=0),
+    )
+    minute = int(time.time()) // 60
+    table = read(await predictions.evidence("digits", minute - 2, minute))
+    assert table.outputs == {("p", "1"): {"7": 2, '"a"': 1}, ("s", "2"): {"0": 1, "-12": 1}}
+    assert middle_of("-12") == -8
+
+
+async def test_a_label_is_scored_for_every_slice_of_its_request(predictions: Predictions) -> None:
+    here, there = new_id(), new_id()
+    entries = []
+    for made, value in ((here, "ch"), (there, "us")):
+        bucket, field, raw = entry(made, record("1", "c", 7))
+        entries += [
+            (bucket, field, raw),
+            (bucket, field + SLICES_SUFFIX, f"x-country|{value}|x-tenant|beta".encode()),
+            entry(made, record("2", "c", 3), slot=0),
+        ]
+    await _write(predictions, *entries)
+    await _label(predictions, here, 7)
+    await _label(predictions, there, 3)
+    late = entry(here, record("3", "c", 7), slot=1)  # a shadow that answers after the label
+    await _write(predictions, late)
+    minute = int(time.time()) // 60
+    table = read(await predictions.evidence("digits", minute - 2, minute))
+    assert table.slices.keys() == {("x-country", "ch"), ("x-country", "us"), ("x-tenant", "beta")}
+    swiss = table.slices["x-country", "ch"]
+    assert (swiss.roles["p", "1"]["right"], swiss.roles["s", "2"]["right"]) == (1, 0)
+    assert (swiss.roles["s", "3"]["right"], swiss.paired["1", "2"]["b"]) == (1, 1)
+    assert table.slices["x-country", "us"].paired["1", "2"]["c"] == 1
+    assert table.slices["x-tenant", "beta"].roles["p", "1"]["rows"] == 2
+    await _label(predictions, here, 3)  # a correction takes away from the slice as well
+    table = read(await predictions.evidence("digits", minute - 2, minute))
+    assert table.slices["x-country", "ch"].roles["p", "1"]["right"] == 0
+    assert table.roles["p", "1"]["right"] == 0
 
 
 async def test_ten_thousand_records_are_one_call(predictions: Predictions) -> None:

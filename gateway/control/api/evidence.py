@@ -1,18 +1,23 @@
 """HTTP: how the versions of a model do, and what became of one prediction."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
+from gateway.contract.bins import middle_of
 from gateway.contract.errors import CallerError
 from gateway.contract.names import PREDICTION_ID_PATTERN, is_version_name
 from gateway.control.api.models import ModelPath
 from gateway.control.body import StrictRoute
 from gateway.control.decided import Decided, decided_then
-from gateway.control.parts import Control
+from gateway.control.parts import Control, Parts
 from gateway.control.recorded import recorded, told
 from gateway.control.registry import unknown_model, versions_of
-from gateway.core.compare import compare, to_json
+from gateway.core.compare import compare, compare_table, to_json
+from gateway.core.scores import ROLE_NAMES
+from gateway.core.series import series
+from gateway.core.sums import read
 
 router = APIRouter(tags=["evidence"], route_class=StrictRoute)
 
@@ -20,13 +25,14 @@ PredictionPath = Annotated[str, Path(pattern=PREDICTION_ID_PATTERN)]
 
 MAX_SINCE_S = 8 * 86_400  # evidence is kept for eight days
 LONG_S = 6 * 3600
+SinceS = Annotated[int, Query(ge=60, le=MAX_SINCE_S)]
 
 
 @router.get("/models/{model}/compare")
 async def compare_versions(
     model: ModelPath,
     control: Control,
-    since_s: Annotated[int, Query(ge=60, le=MAX_SINCE_S)] = 86_400,
+    since_s: SinceS = 86_400,
     versions: Annotated[str | None, Query(description="names separated by commas; absent = all")] = None,
 ) -> dict[str, Any]:
     """Versions side by side over the last `since_s` seconds, in whole minutes (from six hours on: hours)."""
@@ -48,6 +54,67 @@ async def compare_versions(
         "last_minute": minute,
         **to_json(compare(evidence, versions=asked)),
     }
+
+
+@router.get("/models/{model}/slices")
+async def compare_slices(model: ModelPath, control: Control, since_s: SinceS = 86_400) -> dict[str, Any]:
+    """Errors and scores of each version for each value of the headers that the route slices by."""
+    table = read(await _evidence(control, model, since_s))
+    slices = [
+        {"header": header, "value": value, **to_json(compare_table(part))}
+        for (header, value), part in table.slices.items()
+    ]
+    slices.sort(key=lambda part: (part["header"], -sum(row["requests"] for row in part["versions"])))
+    return {"model": model, "since_s": since_s, "slices": slices}
+
+
+@router.get("/models/{model}/distributions")
+async def show_distributions(model: ModelPath, control: Control, since_s: SinceS = 86_400) -> dict[str, Any]:
+    """How often each version gave each answer; numbers by bins, named by the number in their middle."""
+    table = read(await _evidence(control, model, since_s))
+    return {
+        "model": model,
+        "since_s": since_s,
+        "outputs": [
+            {"version": version, "role": ROLE_NAMES[role], "counts": counts, "numbers": _numbers(counts)}
+            for (role, version), counts in sorted(table.outputs.items())
+        ],
+    }
+
+
+@router.get("/models/{model}/series")
+async def show_series(
+    model: ModelPath,
+    control: Control,
+    since_s: SinceS = 3600,
+    step_s: Annotated[int, Query(ge=60, le=86_400)] = 60,
+) -> dict[str, Any]:
+    """Each version over time: the running score with its confidence sequence, and what happened in each step.
+    From six hours on the steps are whole hours at least."""
+    lines = series(await _evidence(control, model, since_s), step_minutes=-(-step_s // 60))
+    return {"model": model, "since_s": since_s, "series": [to_json(line) for line in lines]}
+
+
+@router.get("/models/{model}/corrections")
+async def list_corrections(
+    model: ModelPath, control: Control, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
+) -> dict[str, Any]:
+    """Labels that replaced another label, and such as could not be compared; newest first."""
+    return {"model": model, "corrections": await control.predictions.corrections(model, limit)}
+
+
+async def _evidence(control: Parts, model: str, since_s: int) -> dict[int, dict[str, float]]:
+    if not await versions_of(control.documents, model):
+        raise unknown_model(model)
+    minute = (await control.fleet.workers()).now_ms // 60_000
+    return await control.predictions.evidence(
+        model, first_minute(minute, since_s), whole_hours=since_s >= LONG_S
+    )
+
+
+def _numbers(counts: Mapping[str, float]) -> dict[str, float]:
+    found = {name: middle_of(name) for name in counts}
+    return {name: middle for name, middle in found.items() if middle is not None}
 
 
 def first_minute(minute: int, since_s: int) -> int:

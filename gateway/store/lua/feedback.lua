@@ -39,8 +39,9 @@ local function place_of(bucket, field)
   if place then return place end
   local key = PREDICTIONS .. bucket
   local found = redis.call('HMGET', key, field, field .. MARK, field .. '0', field .. '1', field .. '2',
-    field .. '3', field .. '4', field .. '5', field .. '6', field .. '7')
-  place = {name = name, key = key, field = field, record = record_of(found[1]), label = found[2], shadows = {}}
+    field .. '3', field .. '4', field .. '5', field .. '6', field .. '7', field .. SLICED)
+  place = {name = name, key = key, field = field, record = record_of(found[1]), label = found[2], shadows = {},
+    slices = slices_of(found[11])}
   for slot = 3, 10 do place.shadows[#place.shadows + 1] = record_of(found[slot]) end
   places[name] = place
   return place
@@ -80,9 +81,9 @@ local function decide(place, made_ms, id, text)
     result = 'corrected'
     corrections[#corrections + 1] = noted(result, id, place.label, text, now_ms)
     local before = label_of(place.label)
-    count(place.record, compared(place.record, before), place.shadows, before, -1)
+    count(place.record, compared(place.record, before), place.shadows, before, place.slices, -1)
   end
-  count(place.record, ours, place.shadows, label, 1)
+  count(place.record, ours, place.shadows, label, place.slices, 1)
   place.label, place.is_new_label = text, true
   touched[place.name] = place
   return result

@@ -7,8 +7,10 @@ local PREDICTIONS, EVIDENCE, EVIDENCE_TTL_S
 local LARGEST = 1e70        -- of errors and rewards: their fourth powers must still add up in a double
 local LONGEST_CLASS = 64    -- bytes of a label or output in a confusion count
 local MOST_FIELDS = 4096    -- of one minute's evidence: beyond it no new confusion counts begin
+local MOST_OUTPUTS = 2048   -- ... and no new outputs, so that these leave room for those
 local CHUNK = 2000          -- entries given to one command: unpack() must stay under Lua's C stack limit
 local MARK = 'L'            -- LABEL_SUFFIX: after a field its label; alone in a bucket, a sign that it holds labels
+local SLICED = 'S'          -- SLICES_SUFFIX: after a field the slices of its request
 
 -- ---- sums: minute -> field -> {high part, low part}, together 106 bits, so that what a correction takes away
 -- is what the label once added, even next to an error a million times larger
@@ -70,7 +72,9 @@ local function save_at(key, fields)
         plus(sum, tonumber(low) or 0)
       end
       -- A count that was never begun is not taken from either: then its label was not counted.
-      if text or not string.find(name, '|c:', 1, true) or (sum[1] > 0 and size < MOST_FIELDS) then
+      local is_confusion, is_output = string.find(name, '|c:', 1, true), string.find(name, '|o:', 1, true)
+      local most = is_output and MOST_OUTPUTS or MOST_FIELDS
+      if text or not (is_confusion or is_output) or (sum[1] > 0 and size < most) then
         if not text then size = size + 1 end
         changed[#changed + 1] = name
         changed[#changed + 1] = shown(sum)
@@ -199,9 +203,19 @@ local function compared(record, label)
   return rows
 end
 
+-- What the fields of each slice of a request begin with: {'x|x-tenant|beta|'} of 'x-tenant|beta'. nil: none.
+local function slices_of(text)
+  local found = {}
+  for header, value in string.gmatch(text or '', '([^|]+)|([^|]+)') do
+    found[#found + 1] = 'x|' .. header .. '|' .. value .. '|'
+  end
+  return found
+end
+
 -- One label's contribution to a version in a role; sign -1 takes it away again. rows nil: joined, not scored.
-local function count_role(minute, role, record, rows, sign)
-  local name = role .. '|' .. record.version .. '|'
+-- `slice` is what the fields begin with: '' for all requests together.
+local function count_role(minute, slice, role, record, rows, sign)
+  local name = slice .. role .. '|' .. record.version .. '|'
   add(minute, name .. 'l', sign)
   for _, row in ipairs(rows or {}) do
     if row then add(minute, name .. 'rows', sign) end
@@ -212,7 +226,7 @@ local function count_role(minute, role, record, rows, sign)
       add(minute, name .. 'q4', sign * square * square)
     elseif row then
       if row[1] == row[2] then add(minute, name .. 'right', sign) end
-      if #row[1] <= LONGEST_CLASS and #row[2] <= LONGEST_CLASS then
+      if slice == '' and #row[1] <= LONGEST_CLASS and #row[2] <= LONGEST_CLASS then
         add(minute, name .. 'c:' .. row[1] .. ':' .. row[2], sign)
       end
     end
@@ -220,9 +234,9 @@ local function count_role(minute, role, record, rows, sign)
 end
 
 -- The same label's contribution to the pair of versions that answered the same request.
-local function count_pair(minute, primary, shadow, ours, theirs, sign)
+local function count_pair(minute, slice, primary, shadow, ours, theirs, sign)
   if not (ours and theirs) or primary.kind ~= shadow.kind then return end
-  local name = 'd|' .. primary.version .. '|' .. shadow.version .. '|'
+  local name = slice .. 'd|' .. primary.version .. '|' .. shadow.version .. '|'
   for i, row in ipairs(ours) do
     local other = theirs[i]
     if row and other then
@@ -238,16 +252,18 @@ local function count_pair(minute, primary, shadow, ours, theirs, sign)
   end
 end
 
-local function count_shadow(primary, ours, shadow, label, sign)
+local function count_shadow(primary, ours, shadow, label, slices, sign)
   if label.reward then return end
   local theirs = compared(shadow, label)
-  count_role(primary.minute, 's', shadow, theirs, sign)
-  count_pair(primary.minute, primary, shadow, ours, theirs, sign)
+  for _, slice in ipairs({'', unpack(slices)}) do
+    count_role(primary.minute, slice, 's', shadow, theirs, sign)
+    count_pair(primary.minute, slice, primary, shadow, ours, theirs, sign)
+  end
 end
 
 -- Everything that one label says: the primary (`ours` is its comparison with the label), and every shadow that
 -- answered the same request.
-local function count(primary, ours, shadows, label, sign)
+local function count(primary, ours, shadows, label, slices, sign)
   if label.reward then
     local name = 'p|' .. primary.version .. '|'
     add(primary.minute, name .. 'rw', sign * label.reward)
@@ -255,8 +271,27 @@ local function count(primary, ours, shadows, label, sign)
     add(primary.minute, name .. 'rwn', sign)
     return
   end
-  count_role(primary.minute, 'p', primary, ours, sign)
-  for _, shadow in ipairs(shadows) do count_shadow(primary, ours, shadow, label, sign) end
+  for _, slice in ipairs({'', unpack(slices)}) do count_role(primary.minute, slice, 'p', primary, ours, sign) end
+  for _, shadow in ipairs(shadows) do count_shadow(primary, ours, shadow, label, slices, sign) end
+end
+
+-- A number's place in a distribution: fixed, so that counts of all times and processes add up (contract/bins.py).
+local function bin_of(x)
+  if math.abs(x) < 1e-9 then return '0' end
+  local step = math.floor(4 * math.log(math.abs(x)) / math.log(2) + 0.5)
+  return (x < 0 and '-' or '+') .. string.format('%d', math.max(-120, math.min(120, step)))
+end
+
+-- What a version answered, counted by its value or bin.
+local function count_outputs(role, record)
+  if not record or record.kind == 'n' then return end
+  for _, text in ipairs(rows_of(record.output) or {}) do
+    local kind, value = scalar(text)
+    if record.kind == 'r' then value = kind == 'number' and bin_of(tonumber(value)) or nil end
+    if value and #value <= LONGEST_CLASS then
+      add(record.minute, role .. '|' .. record.version .. '|o:' .. value, 1)
+    end
+  end
 end
 
 -- A label that replaced another one, or that could not be compared when its prediction came at last.

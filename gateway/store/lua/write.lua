@@ -83,6 +83,10 @@ while at <= #LIST do
   local entries = is_labelled and entries_after_labels(key, bucket, first, last) or nil
   if is_awaited then find_awaited(bucket, first, last) end
   buckets[#buckets + 1] = {key, ttl_s, first, last, entries}
+  local news, from, upto = entries or LIST, entries and 1 or first, entries and #entries or last
+  for i = from, upto, 2 do
+    count_outputs(is_primary(bucket, news[i]) and 'p' or 's', record_of(news[i + 1]))
+  end
   at = last + 1
 end
 
@@ -91,10 +95,15 @@ local function record_at(bucket, field)
   return record_of(written[bucket .. field] or redis.call('HGET', PREDICTIONS .. bucket, field))
 end
 
+local function slices_at(bucket, field)
+  return slices_of(written[bucket .. field .. SLICED] or redis.call('HGET', PREDICTIONS .. bucket, field .. SLICED))
+end
+
 for _, shadow in ipairs(late) do
-  local primary, record, label = record_at(shadow[1], shadow[2]), record_of(shadow[3]), label_of(shadow[4])
+  local bucket, base = shadow[1], shadow[2]
+  local primary, record, label = record_at(bucket, base), record_of(shadow[3]), label_of(shadow[4])
   if primary and record and label then
-    count_shadow(primary, compared(primary, label), record, label, 1)
+    count_shadow(primary, compared(primary, label), record, label, slices_at(bucket, base), 1)
   end
 end
 
@@ -109,7 +118,7 @@ for _, found in ipairs(awaited) do
   if ours then
     local shadows = {}
     for slot = 0, 7 do shadows[#shadows + 1] = record_at(bucket, field .. slot) end
-    count(primary, ours, shadows, label, 1)
+    count(primary, ours, shadows, label, slices_at(bucket, field), 1)
     joined[#joined + 1] = {PREDICTIONS .. bucket, field .. MARK, text}
   elseif text then
     misfits[#misfits + 1] = noted('invalid', id, '', text, time[1] * 1000)

@@ -1,0 +1,47 @@
+"""Counts of the requests of one route by the values of a few headers, for routes that ask for them.
+
+Values come from callers, so they are bounded: in length, in their characters, and in how many of each header
+are told apart. What a label will need to be scored by slice goes beside the prediction's record.
+
+Must not know: HTTP, Redis. Called by `exchange` after a reply, for routes with `record.slices` alone.
+"""
+
+import re
+from collections import Counter
+
+from gateway.contract.evidence import MAX_VALUE_LENGTH, MOST_VALUES, OTHER_VALUES, PRIMARY, SLICE, role_field
+
+_NO_VALUE = re.compile(r"[^ -{}~]")  # not printable, or the `|` between parts
+ABSENT = "(none)"
+
+
+class Slicer:
+    __slots__ = ("counts", "values")
+
+    def __init__(self, headers: tuple[str, ...], counts: Counter[str]) -> None:
+        """`counts`: fields of evidence that the recorder takes with its next batch."""
+        self.values: dict[bytes, dict[bytes | None, str]] = {name.encode(): {} for name in headers}
+        self.counts = counts
+
+    def text(self, headers: dict[bytes, bytes]) -> bytes:
+        """What is kept beside a record: `x-tenant|beta|x-country|ch`."""
+        return "|".join(f"{name}|{value}" for name, value in self._of(headers)).encode()
+
+    def count(self, headers: dict[bytes, bytes], version: str, statistic: str) -> None:
+        """`statistic`: `ok` or `e:<code>`."""
+        for name, value in self._of(headers):
+            for counted in ("n", statistic):
+                self.counts[f"{SLICE}|{name}|{value}|{role_field(PRIMARY, version, counted)}"] += 1
+
+    def _of(self, headers: dict[bytes, bytes]) -> list[tuple[str, str]]:
+        return [(name.decode(), self._value(name, headers.get(name))) for name in self.values]
+
+    def _value(self, name: bytes, raw: bytes | None) -> str:
+        known = self.values[name]
+        value = known.get(raw)
+        if value is None:
+            if len(known) >= MOST_VALUES or (raw is not None and len(raw) > MAX_VALUE_LENGTH):
+                return OTHER_VALUES
+            value = ABSENT if not raw else _NO_VALUE.sub("_", raw.decode("latin-1"))
+            known[raw] = value
+        return value

@@ -1,0 +1,54 @@
+"""Requests are counted by the values of the headers that a route names, within bounds."""
+
+import time
+from collections import Counter
+
+from gateway.core.sums import Table, read
+from gateway.dataplane.slicer import Slicer
+from gateway.store.predictions import Predictions
+from tests.dataplane.conftest import Turnout
+from tests.store.samples import until
+
+
+async def table_of(turnout: Turnout) -> Table:
+    minute = int(time.time() // 60)
+    return read(await Predictions(turnout.redis).evidence("digits", minute - 2, minute + 1))
+
+
+async def test_answers_errors_and_labels_are_counted_by_slice(turnout: Turnout) -> None:
+    await turnout.route(
+        split=[{"version": "1", "weight": 100}], record={"slices": ["x-tenant"], "output": "label"}
+    )
+    await turnout.worker()
+    await turnout.start()
+    _, headers, _ = await turnout.infer(x_tenant="beta")
+    await turnout.infer(x_tenant="beta")
+    await turnout.infer()
+    for worker in turnout.workers:
+        await worker.stop()
+    assert (await turnout.infer(x_tenant="beta"))[0] >= 500
+    body = b'{"prediction_id": "%b", "label": 7}' % headers["turnout-prediction-id"].encode()
+    assert (await turnout.post("/v2/models/digits/feedback", body))[0] in (200, 202)
+
+    async def is_scored() -> bool:
+        table = await table_of(turnout)
+        beta = table.slices.get(("x-tenant", "beta"))
+        return beta is not None and beta.roles["p", "1"]["l"] == 1 and beta.roles["p", "1"]["n"] == 3
+
+    await until(is_scored)
+    table = await table_of(turnout)
+    beta, none = (table.slices["x-tenant", value].roles["p", "1"] for value in ("beta", "(none)"))
+    assert (beta["n"], beta["ok"], sum(beta.errors().values())) == (3, 2, 1)
+    assert (none["n"], none["ok"]) == (1, 1)
+
+
+def test_values_are_bounded_in_number_length_and_characters() -> None:
+    counts: Counter[str] = Counter()
+    slicer = Slicer(("x-tenant",), counts)
+    for number in range(100):
+        slicer.count({b"x-tenant": b"t%d" % number}, "1", "ok")
+    slicer.count({b"x-tenant": b"a" * 65}, "1", "ok")
+    values = {field.split("|")[2] for field in counts}
+    assert len(values) == 33
+    assert counts["x|x-tenant|(other)|p|1|n"] == 69
+    assert Slicer(("x-tenant",), counts).text({b"x-tenant": b"a|b\xff"}) == b"x-tenant|a_b_"
