@@ -1,12 +1,14 @@
 """`turnout compare`: versions side by side, with how sure each number is."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from gateway.cli.session import Session, operator
-from gateway.cli.words import parse_since
+from gateway.cli.words import moment, parse_since
 
 _METRICS = ("accuracy", "mae", "rmse", "reward")
 
@@ -15,13 +17,31 @@ _METRICS = ("accuracy", "mae", "rmse", "reward")
 @click.argument("model")
 @click.argument("versions", nargs=-1, metavar="[VERSION]...")
 @click.option("--since", default="1d", show_default=True, metavar="TIME", help="How far back: 15m, 1h, 2d.")
+@click.option(
+    "--disagreements",
+    is_flag=True,
+    help="Requests where shadow VERSION differed most from primary VERSION: give both.",
+)
+@click.option(
+    "--download", metavar="FILE", type=click.Path(dir_okay=False), help="... as NDJSON, with bodies if kept."
+)
 @click.option("--slices", is_flag=True, help="Apart for each value of the headers in `record.slices`.")
 @operator
-def compare(session: Session, model: str, versions: tuple[str, ...], since: str, slices: bool) -> int:
+def compare(
+    session: Session,
+    model: str,
+    versions: tuple[str, ...],
+    since: str,
+    disagreements: bool,
+    download: str | None,
+    slices: bool,
+) -> int:
     """Versions side by side; the first VERSION is what the others are compared with.
 
     An interval such as [0.95 0.98] holds however often you look.
     """
+    if disagreements or download:
+        return _disagreements(session, model, versions, download)
     if slices:
         return _slices(session, model, versions, since)
     found = session.client.get(
@@ -39,6 +59,34 @@ def compare(session: Session, model: str, versions: tuple[str, ...], since: str,
     _agreements(session, found["agreements"])
     for verdict in found["verdicts"]:
         out.line(verdict["sentence"])
+    return 0
+
+
+def _disagreements(session: Session, model: str, versions: tuple[str, ...], download: str | None) -> int:
+    if len(versions) != 2:
+        raise click.UsageError("give primary and shadow: turnout compare digits 1 3 --disagreements")
+    primary, shadow = versions
+    found = session.client.get("models", model, "disagreements", primary=primary, shadow=shadow)
+    session.out.value(found)
+    if download is not None:
+        lines = [json.dumps(item, ensure_ascii=False) for item in found["disagreements"]]
+        Path(download).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        session.out.line(f"{len(lines)} requests written to {download}")
+        return 0
+    session.out.table(
+        ("when", "prediction", f"primary {primary}", f"shadow {shadow}", "apart>"),
+        [
+            (
+                moment(item["at_ms"]),
+                item["prediction_id"],
+                json.dumps(item["primary"]),
+                json.dumps(item["shadow"]),
+                "" if item["apart"] is None else f"{item['apart']:.3g}",
+            )
+            for item in found["disagreements"]
+        ],
+        empty=f"shadow {shadow} has not differed from {primary} so far",
+    )
     return 0
 
 

@@ -87,6 +87,16 @@ def waiting(model: str) -> str:
     return f"turnout:{{{model}}}:waiting"
 
 
+def samples(model: str) -> str:
+    """List, newest first: JSON bodies of a few recent requests."""
+    return f"turnout:{{{model}}}:samples"
+
+
+def disagreements(model: str, primary: str, shadow: str) -> str:
+    """Sorted set of JSON: requests where the shadow differed most (numbers) or last (classes)."""
+    return f"turnout:{{{model}}}:apart:{primary}:{shadow}"
+
+
 def corrections(model: str) -> str:
     """List, newest first: labels that replaced another label."""
     return f"turnout:{{{model}}}:corrections"

@@ -30,6 +30,7 @@ BUCKET_SECONDS = 10.0  # a bucket is closed after this long even if it is not fu
 OWN_FIELD = b"="  # the field of a prediction with a caller's own id
 LABEL_SUFFIX = b"L"  # field + this: the label's canonical JSON
 SLICES_SUFFIX = b"S"  # field + this: `<header>|<value>|<header>|<value>` of a request that is sliced
+MAX_SAMPLE_BYTES = 8192  # a longer request body is not kept as a sample
 MAX_OUTPUT_BYTES = 2048  # a longer output is not recorded (counted, and the prediction is still joined)
 
 WORKER_TAIL = 8  # last characters of a worker's id that are kept: what is random in an id of a supervisor
@@ -65,6 +66,14 @@ def place_of(prediction_id: str) -> Place:
     if _UUID7.fullmatch(prediction_id):
         return Place(prediction_id[:18].replace("-", ""), bytes.fromhex(prediction_id[19:].replace("-", "")))
     return Place("=" + prediction_id, OWN_FIELD)
+
+
+def id_of(bucket: str, field: bytes) -> str:
+    """The prediction id of a primary's place: what `place_of` was given."""
+    if bucket.startswith("="):
+        return bucket[1:]
+    tail = field.hex()
+    return f"{bucket[:8]}-{bucket[8:12]}-{bucket[12:]}-{tail[:4]}-{tail[4:]}"
 
 
 def made_at_ms(prediction_id: str) -> int | None:

@@ -155,6 +155,9 @@ class Record(Document):
     tolerance: float = Field(
         default=0.01, ge=0, le=1, description="relative difference up to which two numbers agree"
     )
+    bodies: bool = Field(
+        default=False, description="keep a few request bodies: to warm workers, to look at disagreements"
+    )
     slices: tuple[HeaderName, ...] = Field(
         default=(),
         max_length=MAX_SLICES,

@@ -75,6 +75,8 @@ def _told(route: Route | None) -> dict[str, str]:
     told["record.output"] = route.record.output
     told["record.percent"] = f"{route.record.percent:.10g}"
     told["record.ttl_s"] = str(route.record.ttl_s)
+    if route.record.bodies:
+        told["record.bodies"] = "true"
     if route.record.slices:
         told["record.slices"] = ", ".join(route.record.slices)
     told["record.tolerance"] = f"{route.record.tolerance:.10g}"

@@ -14,7 +14,7 @@ from time import perf_counter, time
 from gateway.contract import headers as h
 from gateway.contract.latency import BOUNDS_US
 from gateway.contract.names import is_prediction_id
-from gateway.contract.record import SLICES_SUFFIX
+from gateway.contract.record import MAX_SAMPLE_BYTES, SLICES_SUFFIX
 from gateway.contract.reply import PLAIN_JSON
 from gateway.core.decide import decide
 from gateway.core.split import REMEMBERED_BYTES
@@ -376,6 +376,8 @@ class Exchange:
                     said,
                 ),
             )
+            if entry.keeps_bodies and self.forwarded is JSON_LINE and len(self.body) <= MAX_SAMPLE_BYTES:
+                recorder.held().request = self.body
             if entry.slicer is not None:
                 recorder.add(bucket, field + SLICES_SUFFIX, entry.slicer.text(self.headers))
             if entry.shadows:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from gateway.contract import evidence as ev
 from gateway.contract.latency import BUCKETS
 from gateway.contract.record import BUCKET_SECONDS, BUCKET_SIZE, Kind, place_of
+from gateway.dataplane.samples import Samples
 from gateway.dataplane.tally import AgreementTally, Tallies, Tally
 from gateway.store.predictions import Batch, Predictions
 
@@ -63,7 +64,7 @@ class ModelRecorder:
 
     __slots__ = (
         "bound", "bucket", "bucket_size", "closes_at", "dropped", "marked", "model", "number", "places",
-        "ttl_s", "unsent", "waiting", "written",
+        "samples", "ttl_s", "unsent", "waiting", "written",
     )  # fmt: skip
 
     def __init__(self, model: str, bound: int, marked: "dict[ModelRecorder, None]") -> None:
@@ -78,6 +79,7 @@ class ModelRecorder:
         self.waiting: list[tuple[str, bytes, bytes]] = []  # bucket, field, record
         self.dropped = 0
         self.written = 0
+        self.samples: Samples | None = None  # since the last flush
         self.unsent: Batch | None = None
         self.number = 0
 
@@ -103,6 +105,11 @@ class ModelRecorder:
             self.dropped += 1
         else:
             self.waiting.append((bucket, field, record))
+
+    def held(self) -> Samples:
+        if self.samples is None:
+            self.samples = Samples()
+        return self.samples
 
     def next_batch(self, tallies: Tallies, minute: int) -> Batch | None:
         """The batch to write: the unsent one if there is one, else what has gathered; None = nothing new."""
@@ -219,6 +226,9 @@ class Recorder:
             while (batch := model.next_batch(self.tallies, minute)) is not None:
                 await predictions.write(model.model, self.recorder_id, batch)
                 model.sent()
+            if model.samples is not None:
+                held, model.samples = model.samples, None
+                await predictions.keep_samples(model.model, held.request, held.worst, ttl_s=model.ttl_s)
             del self.marked[model]
 
     def _next_in_turn(self) -> list[ModelRecorder]:

@@ -234,6 +234,15 @@ class Copy:
             tally.agree += agree
             tally.difference += difference
             tally.difference2 += difference2
+            if agree < rows:
+                self.entry.recorder.held().differed(
+                    (self.primary, self.target.version),
+                    place=(self.bucket, self.field),
+                    at_s=time(),
+                    outputs=(primary_output, output),
+                    kind=self.target.kind,
+                    body=self.body if self.entry.keeps_bodies else None,
+                )
 
     def on_failure(self, failure: Failure) -> None:
         if failure is Failure.STALE:

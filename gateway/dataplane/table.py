@@ -114,9 +114,9 @@ class Entry:
     """One model's route, ready to serve."""
 
     __slots__ = (
-        "attempts", "budget", "compiled", "earn", "fallback", "hedge_s", "is_routed", "model", "paths",
-        "reason_codes", "record_share", "recorder", "remembered", "retired", "shadows", "slicer", "source",
-        "targets", "timeout_s", "tolerance", "unit_header",
+        "attempts", "budget", "compiled", "earn", "fallback", "hedge_s", "is_routed", "keeps_bodies", "model",
+        "paths", "reason_codes", "record_share", "recorder", "remembered", "retired", "shadows", "slicer",
+        "source", "targets", "timeout_s", "tolerance", "unit_header",
     )  # fmt: skip
 
     def __init__(
@@ -157,6 +157,7 @@ class Entry:
         recorder.ttl_s = route.record.ttl_s
         recorder.bucket_size = bucket_size(len(self.shadows) + (slicer is not None))
         self.slicer = slicer
+        self.keeps_bodies = route.record.bodies
 
     def refusal(self, version: str) -> tuple[str, str]:
         """Code and sentence for a version that does not answer here."""

@@ -8,7 +8,7 @@ and by the control API (find, evidence).
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -29,6 +29,9 @@ from gateway.store.scripts import Argument, Script
 ITEMS_AT_ONCE = 500  # feedback in one script: about 25 ms of Redis' time
 MOST_WAITING = 100_000  # feedback of one model that waits for its prediction; more is answered as unknown
 CORRECTIONS_KEPT = 10_000
+SAMPLES_KEPT = 200  # requests of a model
+DISAGREEMENTS_KEPT = 50  # of one primary and one shadow
+SAMPLES_TTL_S = 7 * 86_400
 WINDOWS_AT_ONCE = 250  # minutes or hours of evidence read in one round trip
 
 _RECORD = re.compile(
@@ -165,6 +168,43 @@ class Predictions:
                     found[minute] = dict(zip(map(_text, sums), map(_sum, sums.values()), strict=True))
         return found
 
+    async def keep_samples(
+        self,
+        model: str,
+        request: bytes | None,
+        worst: Mapping[tuple[str, str], tuple[float, bytes]],
+        *,
+        ttl_s: int,
+    ) -> None:
+        """A request's JSON body, and by (primary, shadow) a disagreement with its score. Repeating it does no
+        harm."""
+        pipeline = self._redis.pipeline(transaction=False)
+        if request is not None:
+            pipeline.lpush(keys.samples(model), request)
+            pipeline.ltrim(keys.samples(model), 0, SAMPLES_KEPT - 1)
+            pipeline.expire(keys.samples(model), min(ttl_s, SAMPLES_TTL_S))
+        for (primary, shadow), (score, told) in worst.items():
+            key = keys.disagreements(model, primary, shadow)
+            pipeline.zadd(key, {told: score})
+            pipeline.zremrangebyrank(key, 0, -DISAGREEMENTS_KEPT - 1)
+            pipeline.expire(key, min(ttl_s, SAMPLES_TTL_S))
+        with answers():
+            await pipeline.execute()
+
+    async def samples(self, model: str, limit: int) -> list[dict[str, Any]]:
+        """Bodies of recent requests, newest first."""
+        found = await ask(self._redis, "LRANGE", keys.samples(model), 0, limit - 1)
+        return [body for body in map(_object, found) if body is not None]
+
+    async def disagreements(self, model: str, primary: str, shadow: str) -> list[dict[str, Any]]:
+        """Requests where the shadow differed, the farthest apart (of classes the newest) first.
+
+        `prediction_id`, `at_ms`, `primary`, `shadow`, `apart` and, where bodies are kept, `body` in base64.
+        """
+        key = keys.disagreements(model, primary, shadow)
+        found = await ask(self._redis, "ZREVRANGE", key, 0, DISAGREEMENTS_KEPT - 1)
+        return [told for told in map(_object, found) if told is not None]
+
     async def corrections(self, model: str, limit: int) -> list[dict[str, Any]]:
         """What was noted of labels, newest first: `what` (corrected, invalid), `prediction_id`, `before`,
         `now`, `at_ms`."""
@@ -185,6 +225,14 @@ def _windows(first: int, last: int, *, whole_hours: bool) -> list[tuple[int, boo
         windows.append((minute, is_hour))
         minute += 60 if is_hour else 1
     return windows
+
+
+def _object(raw: bytes) -> dict[str, Any] | None:
+    try:
+        found = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 @lru_cache(20_000)  # the same fields come with every window

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Query
 
 from gateway.contract.bins import middle_of
 from gateway.contract.errors import CallerError
-from gateway.contract.names import PREDICTION_ID_PATTERN, is_version_name
+from gateway.contract.names import PREDICTION_ID_PATTERN, VERSION_PATTERN, is_version_name
 from gateway.control.api.models import ModelPath
 from gateway.control.body import StrictRoute
 from gateway.control.decided import Decided, decided_then
@@ -25,6 +25,7 @@ PredictionPath = Annotated[str, Path(pattern=PREDICTION_ID_PATTERN)]
 
 MAX_SINCE_S = 8 * 86_400  # evidence is kept for eight days
 LONG_S = 6 * 3600
+VersionQuery = Annotated[str, Query(pattern=VERSION_PATTERN)]
 SinceS = Annotated[int, Query(ge=60, le=MAX_SINCE_S)]
 
 
@@ -93,6 +94,15 @@ async def show_series(
     From six hours on the steps are whole hours at least."""
     lines = series(await _evidence(control, model, since_s), step_minutes=-(-step_s // 60))
     return {"model": model, "since_s": since_s, "series": [to_json(line) for line in lines]}
+
+
+@router.get("/models/{model}/disagreements")
+async def list_disagreements(
+    model: ModelPath, control: Control, primary: VersionQuery, shadow: VersionQuery
+) -> dict[str, Any]:
+    """A few requests where the shadow differed: the farthest apart, of classes the newest."""
+    found = await control.predictions.disagreements(model, primary, shadow)
+    return {"model": model, "primary": primary, "shadow": shadow, "disagreements": found}
 
 
 @router.get("/models/{model}/corrections")
