@@ -47,6 +47,9 @@ def wanted_field(model: str, version: str) -> str:
 LEASE = "{turnout}:lease"  # hash: `holder`, `fence` (grows with each new holder), `until_ms` by Redis' clock
 
 
+NOTIFIED = "{turnout}:notified"  # string: revision up to which webhooks were told of rollouts
+
+
 def progress(model: str) -> str:
     """String: JSON of `contract.rollout.Progress`, written under the lease."""
     return "{turnout}:progress:" + model
@@ -71,6 +74,11 @@ def flushed(model: str, recorder_id: str) -> str:
 def waiting(model: str) -> str:
     """Hash: bucket and field -> time, id and label of feedback that came before its prediction."""
     return f"turnout:{{{model}}}:waiting"
+
+
+def units(model: str, rollout_id: str, version: str) -> str:
+    """HyperLogLog: the units that this version answered while the route counted for this rollout."""
+    return f"turnout:{{{model}}}:u:{rollout_id}:{version}"
 
 
 def corrections(model: str) -> str:

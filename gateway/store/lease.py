@@ -18,7 +18,8 @@ from gateway.store.connection import ask
 from gateway.store.scripts import Script
 
 _LEASE = Script.load("lease.lua")
-_PROGRESS = Script.load("progress.lua")
+_LEADER = Script.load("leader.lua")
+_NOTE = Script.load("note.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,14 @@ class Leases:
         """The next one need not wait for its end."""
         await _LEASE.run(self._redis, [keys.LEASE], [holder, 0])
 
+    async def leader(self) -> str | None:
+        """Who leads now; None where nobody does, so that no rollout moves."""
+        holder = await _LEADER.run(self._redis, [keys.LEASE])
+        return holder.decode("utf-8", "replace") or None
+
     async def note(self, model: str, progress: Progress, *, fence: int) -> None:
         """Writes the progress; raises `FencedError` once another controller leads."""
-        names = [keys.LEASE, keys.progress(model)]
-        match await _PROGRESS.run(self._redis, names, [fence, progress.model_dump_json()]):
-            case [b"fenced", current, who]:
-                raise FencedError(holder=who.decode("utf-8", "replace"), fence=int(current))
+        await self._write(keys.progress(model), progress.model_dump_json(), fence=fence)
 
     async def progress(self, model: str) -> Progress | None:
         """As noted last; None where there is none, or one that cannot be read: losing it costs time only."""
@@ -57,3 +60,16 @@ class Leases:
             return None if raw is None else Progress.model_validate_json(raw)
         except ValidationError:
             return None
+
+    async def notified(self) -> int | None:
+        """The revision up to which webhooks were told; None: never."""
+        raw = await ask(self._redis, "GET", keys.NOTIFIED)
+        return int(raw) if raw is not None and raw.isdigit() else None
+
+    async def note_notified(self, revision: int, *, fence: int) -> None:
+        await self._write(keys.NOTIFIED, str(revision), fence=fence)
+
+    async def _write(self, key: str, value: str, *, fence: int) -> None:
+        match await _NOTE.run(self._redis, [keys.LEASE, key], [fence, value]):
+            case [b"fenced", current, who]:
+                raise FencedError(holder=who.decode("utf-8", "replace"), fence=int(current))

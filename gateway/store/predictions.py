@@ -156,6 +156,10 @@ class Predictions:
                     found[minute] = {name.decode("utf-8", "replace"): _sum(raw) for name, raw in sums.items()}
         return found
 
+    async def units(self, model: str, rollout_id: str, version: str) -> int | None:
+        """About how many units (within 1 %) the version answered in this rollout; None: none were counted."""
+        return await ask(self._redis, "PFCOUNT", keys.units(model, rollout_id, version)) or None
+
 
 def _names(model: str) -> list[Argument]:
     """What every script of this module takes first."""

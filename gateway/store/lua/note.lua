@@ -1,7 +1,7 @@
--- Notes how far a rollout is, if the caller still leads.
+-- Writes one string, if the caller still leads.
 --
--- KEYS  1 lease (hash)   2 progress (string)
--- ARGV  1 fencing number that the lease must have   2 progress JSON
+-- KEYS  1 lease (hash)   2 what is written (string)
+-- ARGV  1 fencing number that the lease must have   2 its new value
 -- Reply {'done'}   {'fenced', the lease's fencing number, its holder}
 
 local fence = redis.call('HGET', KEYS[1], 'fence') or '0'
