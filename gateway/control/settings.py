@@ -27,8 +27,8 @@ class ControlSettings:
     max_wait_s: float = 60.0
     # Whether this process moves rollouts on while it leads; the API works all the same.
     rollouts: bool = True
-    # How often each rollout is looked at. A look is a dozen small calls to Redis, about 4 ms; a bad version is
-    # taken back within a tick of the verdict.
+    # How often each rollout is looked at. A look is a dozen small calls to Redis, about 4 ms; a bad version
+    # is taken back within a tick of the verdict.
     rollout_tick_s: float = 0.5
     # Templates of plans; None = those that come with Turnout.
     plans_dir: Path | None = None

@@ -91,7 +91,8 @@ class Documents:
 
         The same `op_id` again gives the first result, so an attempt whose answer was lost may be repeated.
         Raises `ConflictError` with field, current_revision, author, at_ms and reason of the change that
-        came first, `FencedError` once another controller leads, and `UpstreamError("store_away")`: then the commit may or may not have happened.
+        came first, `FencedError` once another controller leads, and `UpstreamError("store_away")`: then the
+        commit may or may not have happened.
         """
         if not changes or len({change.field for change in changes}) != len(changes):
             raise CallerError("bad_request", "A commit names at least one document, and none of them twice.")

@@ -177,9 +177,7 @@ def _versions(plan: Plan, known: set[str], ready: dict[str, int]) -> Iterator[st
 
 def _route(plan: Plan, stored: Stored) -> Iterator[str]:
     if not stored.exists:
-        yield (
-            f"model: {plan.model} has no route; create one with `turnout route split {plan.model} VERSION=100`"
-        )
+        yield f"model: {plan.model} has no route: `turnout route split {plan.model} VERSION=100` makes one"
     elif stored.route is None:
         yield f"model: the route of {plan.model} cannot be read: see `turnout route show {plan.model}`"
 

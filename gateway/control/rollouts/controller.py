@@ -34,7 +34,7 @@ SAID_AGAIN_S = 30.0  # an error that stays is logged no more often than this
 
 
 def holder_name() -> str:
-    """Of this process' controller; another one for each start, so that a dead one's lease is not continued."""
+    """Another one for each start, so that a dead process' lease is not continued."""
     return f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
 
 
@@ -150,8 +150,8 @@ class Controller:
                 return False
             case CheckCandidate(progress):
                 await actor.note(progress, seen=seen, rollout=rollout)
-                found = await self.check.run(rollout, seen.route)
-                self.observer.memory_of(rollout).check = (rollout.step, found)
+                checked = await self.check.run(rollout, seen.route)
+                self.observer.memory_of(rollout).check = (rollout.step, checked)
                 return True
 
     def _say(self, model: str, sentence: str) -> None:

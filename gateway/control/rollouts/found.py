@@ -1,4 +1,7 @@
-"""A model's rollout as it lies in Redis, and what the API tells of it. Called by handlers and the controller."""
+"""A model's rollout as it lies in Redis, and what the API tells of it.
+
+Called by the handlers of rollouts and by the controller.
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,7 @@
 """All that a rollout is decided from, read from Redis in a few small calls.
 
-What is kept between two looks is a copy (evidence) or costs time only when it is lost (when the last look was,
-what was tried at the workers). Nothing is decided here. Called by `control.rollouts.controller`.
+What is kept between two looks is a copy (evidence), or costs time only when it is lost (when the last look
+was, what was tried at the workers). Nothing is decided here. Called by `control.rollouts.controller`.
 """
 
 import time
