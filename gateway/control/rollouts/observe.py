@@ -34,7 +34,8 @@ class Memory:
 
     rollout_id: str
     recent: Recent
-    looked_s: float | None = None  # monotonic
+    looked_s: float | None = None  # monotonic; None where the time since must not count
+    served: int = 0  # the revision that every gateway served then
     check: tuple[int, CutoverCheck] | None = None  # of this step
 
 
@@ -60,8 +61,8 @@ class Observer:
         progress, evidence = await self._evidence(rollout, progress, memory.recent, now_ms=fleet.now_ms)
         versions = await self._versions(model, (rollout.baseline, rollout.candidate))
         units = await self.predictions.units(model, rollout.rollout_id, rollout.candidate)
-        looked_s, memory.looked_s = memory.looked_s, self.clock()
-        elapsed_s = 0.0 if looked_s is None else min(MOST_ELAPSED_S, max(0.0, memory.looked_s - looked_s))
+        behind = sum(gateway.revision < serving for gateway in gateways)
+        elapsed_s = self._elapsed_s(memory, serving=serving, is_served=bool(gateways) and not behind)
         check = memory.check
         return Seen(
             now_ms=fleet.now_ms,
@@ -69,7 +70,7 @@ class Observer:
             route_revision=stored.revision,
             route_author="" if stored.last is None else stored.last.author,
             gateways=len(gateways),
-            gateways_behind=sum(gateway.revision < serving for gateway in gateways),
+            gateways_behind=behind,
             ready=ready_workers(fleet.leases, versions),
             progress=progress,
             elapsed_s=elapsed_s,
@@ -78,6 +79,14 @@ class Observer:
             check=check[1] if check is not None and check[0] == rollout.step else None,
             units=units,
         )
+
+    def _elapsed_s(self, memory: Memory, *, serving: int, is_served: bool) -> float:
+        """Since the last look, if all gateways served the step then too."""
+        now_s = self.clock()
+        counts = memory.looked_s is not None and memory.served == serving
+        elapsed_s = now_s - (memory.looked_s or 0.0) if counts else 0.0
+        memory.looked_s, memory.served = now_s if is_served else None, serving
+        return min(MOST_ELAPSED_S, max(0.0, elapsed_s))
 
     def memory_of(self, rollout: Rollout, progress: Progress | None = None) -> Memory:
         memory = self.memories.get(rollout.model)
