@@ -163,7 +163,7 @@ def _quantile(buckets: tuple[float, ...], share: float, *, factor: float, alpha:
 
 
 def _labelled(gate: Gate, asked: Question) -> Reading | str:
-    sums = _sound(asked.table.both_roles(asked.candidate), asked.candidate)
+    sums = _sound_in_both_roles(asked.table, asked.candidate)
     if gate.metric is Metric.REWARD:
         return _mean(sums, ("rwn", "rw", "rw2"), "rewards", asked)
     if sums["rows"] <= 0:
@@ -204,8 +204,8 @@ def _right_kind(gate: Gate, is_numeric: bool) -> None:
 
 
 def _contrasted(gate: Gate, asked: Question) -> Reading | str:
-    _sound(asked.table.both_roles(asked.candidate), asked.candidate)
-    _sound(asked.table.both_roles(asked.baseline), asked.baseline)
+    _sound_in_both_roles(asked.table, asked.candidate)
+    _sound_in_both_roles(asked.table, asked.baseline)
     for pair in ((asked.baseline, asked.candidate), (asked.candidate, asked.baseline)):
         _sound(asked.table.paired.get(pair, NOTHING), " and ".join(pair))
     found = _contrast(gate, asked, alpha=asked.alpha)
@@ -283,3 +283,10 @@ def _sound(sums: Sums, whose: str) -> Sums:
         if not math.isfinite(value):
             raise Broken(f"evidence of {whose} is broken: {statistic} is not a number")
     return sums
+
+
+def _sound_in_both_roles(table: Table, version: str) -> Sums:
+    """Looked at before they are added: a sum leaves out what is not a number."""
+    for role in (PRIMARY, SHADOW):
+        _sound(table.roles.get((role, version), NOTHING), version)
+    return table.both_roles(version)

@@ -116,7 +116,8 @@ class _Judged:
         word = "at least" if self.more_is_better else "at most"
         verb = "was" if self.outcome is Outcome.FAIL else "is"
         asked = "asked" if self.more_is_better else "allowed"
-        return f"{word} {self.found.show(self.limit)} {verb} {asked}"
+        limit = self.found.show(self.limit) + (" worse" if self._is_difference() else "")
+        return f"{word} {limit} {verb} {asked}"
 
     def _end(self, value: float, *, is_floor: bool) -> str:
         if self._is_difference() and value < 0:  # "at most -2 worse" is "at least 2 better"
