@@ -43,10 +43,14 @@ class Contrast:
         return self.baseline_n if self.paired else self.baseline_n + self.candidate_n
 
 
-def contrast(table: Table, baseline: str, candidate: str, *, alpha: float) -> Contrast | str:
-    """The difference, or why there is none, in words."""
+def contrast(
+    table: Table, baseline: str, candidate: str, *, alpha: float, by: str | None = None
+) -> Contrast | str:
+    """The difference, or why there is none, in words. `by`: `labels` or `rewards`; None = what there is."""
     first, second = table.both_roles(baseline), table.both_roles(candidate)
-    counted = "rows" if first["rows"] > 0 or second["rows"] > 0 else "rwn"
+    if by is None:
+        by = "labels" if first["rows"] > 0 or second["rows"] > 0 else "rewards"
+    counted = "rows" if by == "labels" else "rwn"
     labels = {baseline: first[counted], candidate: second[counted]}
     if without := [version for version, count in labels.items() if count <= 0]:
         rest = "".join(f" ({version} has {count:.0f})" for version, count in labels.items() if count > 0)

@@ -9,7 +9,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.contract.evidence import AGREEMENT, PAIRED, PRIMARY, SHADOW
 from gateway.contract.latency import BUCKETS
@@ -59,11 +59,17 @@ NOTHING = Sums({})
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All sums of one model: by (role, version), and by (primary, shadow) for agreement and paired scores."""
+    """All sums of one model: by (role, version), and by (primary, shadow) for agreement and paired scores.
+
+    `slices` are tables of parts of the traffic by (header, value); `outputs` are histograms of what a version
+    answered, by (role, version).
+    """
 
     roles: Mapping[tuple[str, str], Sums]
     agreement: Mapping[tuple[str, str], Sums]
     paired: Mapping[tuple[str, str], Sums]
+    slices: Mapping[tuple[str, str], "Table"] = field(default_factory=dict)
+    outputs: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
 
     def both_roles(self, version: str) -> Sums:
         return self.roles.get((PRIMARY, version), NOTHING) + self.roles.get((SHADOW, version), NOTHING)
