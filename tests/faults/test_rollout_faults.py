@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from gateway.control.settings import ControlSettings
 from gateway.store.embedded import EmbeddedServer
 from gateway.store.fleet import Fleet, FleetStore
 from tests.control.rollouts.world import MODEL, World, a_world
+from tests.control.world import add_worker, announce
 from tests.faults.killed_controller import MIN_S
 from tests.sockets import free_port
 
@@ -56,6 +58,24 @@ def test_a_controller_killed_at_any_of_its_calls_leaves_the_same_history(redis_u
 
 
 @asynccontextmanager
+async def beating_workers(world: World) -> AsyncIterator[None]:
+    """Their leases do not end while this test waits for another one to end."""
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            for version in ("1", "2"):
+                await add_worker(world.redis, version, model=MODEL)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
 async def control_process(settings: ControlSettings) -> AsyncIterator[subprocess.Popen[bytes]]:
     command = [
         sys.executable, "-m", "gateway.cli.main", "control", "--port", str(free_port()),
@@ -89,7 +109,7 @@ async def _until_led_by(redis: Redis, pids: set[int]) -> int:
 async def test_a_leader_that_slept_past_its_lease_writes_nothing_when_it_wakes(
     world: World, settings: ControlSettings
 ) -> None:
-    async with control_process(settings) as one, control_process(settings) as two:
+    async with beating_workers(world), control_process(settings) as one, control_process(settings) as two:
         first = await _until_led_by(world.redis, {one.pid, two.pid})
         await world.start(SLOW)
         await _counted(world, more_than_s=0.2)
@@ -149,8 +169,6 @@ async def test_redis_that_dies_and_comes_back_costs_time_only(
 ) -> None:
     await world.start(SLOW)
     controller = world.controller()
-    import time
-
     controller.clock = controller.observer.clock = time.monotonic
     running = asyncio.create_task(controller.run())
     counted_s = await _counted(world, more_than_s=0.1)
@@ -160,8 +178,6 @@ async def test_redis_that_dies_and_comes_back_costs_time_only(
     assert not running.done()
     again = EmbeddedServer.start(redis_server.data_dir, program=redis_server.program)
     try:
-        from tests.control.world import announce
-
         revision = await world.parts.documents.revision()
         await announce(world.parts.fleet, "gw-1", revision)
         await _counted(world, more_than_s=counted_s + 0.1)
