@@ -69,12 +69,7 @@ class Settings(BaseSettings):
     def _common_to_sections(cls, given: dict[str, Any]) -> dict[str, Any]:
         data_dir = Path(given.get("data_dir") or DEFAULT_DATA_DIR)
         redis_url = _with_whole_path(given.get("redis_url")) or embedded_redis_url(data_dir)
-        common = {
-            "redis_url": redis_url,
-            "data_dir": data_dir,
-            "artifacts_dir": data_dir / "artifacts",
-            "plans_dir": config_dir() / "rollouts",
-        }
+        common = {"redis_url": redis_url, "data_dir": data_dir, "artifacts_dir": data_dir / "artifacts"}
         sections = {
             name: {key: common[key] for key in common if key in SECTIONS[name]} | given.get(name, {})
             for name in SECTIONS

@@ -30,8 +30,8 @@ class ControlSettings:
     # How often each rollout is looked at. A look is a dozen small calls to Redis, about 4 ms; a bad version
     # is taken back within a tick of the verdict.
     rollout_tick_s: float = 0.5
-    # Templates of plans; None = those that come with Turnout.
-    plans_dir: Path | None = None
+    # A directory of plans (YAML) beside those that come with Turnout; one with the same name wins.
+    plans_dir: str = ""
     # Hosts of loopback or link-local networks that plans may name for Prometheus and webhooks.
     outside_hosts: tuple[str, ...] = ()
     # Signs what webhooks are told of rollouts; without it a plan with `webhooks` is refused.

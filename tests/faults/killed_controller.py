@@ -109,7 +109,7 @@ async def end_lease(url: str) -> None:
     """What five seconds of waiting would do; gateways announce themselves meanwhile."""
     parts = parts_of(url)
     redis = parts.documents._redis
-    await redis.hset(keys.LEASE, "until_ms", "1")  # type: ignore[misc]
+    await redis.hset(keys.LEASE, "until_ms", "1")
     await announce(FleetStore(redis), "gw-1", 10**9)
     await parts.aclose()
 
@@ -131,7 +131,7 @@ async def went_through(url: str) -> dict[str, Any]:
             for entry in reversed(routes)
             if entry.doc is not None
         ],
-        "fence": int(await parts.documents._redis.hget(keys.LEASE, "fence") or 0),  # type: ignore[misc]
+        "fence": int(await parts.documents._redis.hget(keys.LEASE, "fence") or 0),
     }
     await parts.aclose()
     return told

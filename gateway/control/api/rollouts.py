@@ -66,7 +66,7 @@ async def list_plans(control: Control) -> dict[str, Any]:
     """The templates that a rollout can be started with by name."""
     templates = Templates(control.settings.plans_dir)
     plans: list[dict[str, Any]] = []
-    for name in templates.names():
+    for name in templates.files():
         try:
             plan = templates.plan(name)
         except CallerError as error:

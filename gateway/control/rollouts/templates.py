@@ -1,6 +1,5 @@
-"""Plans by name: the YAML files of one directory. Called by the handlers of rollouts."""
+"""Plans by name: YAML files that come with Turnout, and the operator's own. Called by the handlers of rollouts."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,27 +10,31 @@ from gateway.contract.errors import CallerError
 from gateway.contract.plan import Plan
 from gateway.contract.route import problems_of
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+def built_in() -> Path:
+    """Where the plans are that come with Turnout: in a checkout, or inside the installed package."""
+    package = Path(__file__).resolve().parents[2]
+    checkout = package.parent / "config" / "rollouts"
+    return checkout if checkout.is_dir() else package / "_config" / "rollouts"
 
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """`directory` None: there are none."""
+    """`more`: a directory whose plans win over those that come with Turnout; empty = none."""
 
-    directory: Path | None
+    more: str = ""
 
-    def names(self) -> list[str]:
-        if self.directory is None or not self.directory.is_dir():
-            return []
-        return sorted(file.stem for file in self.directory.glob("*.yaml"))
+    def files(self) -> dict[str, Path]:
+        directories = [built_in(), *([Path(self.more)] if self.more else [])]
+        found = {file.stem: file for directory in directories for file in directory.glob("*.yaml")}
+        return dict(sorted(found.items()))
 
     def plan(self, name: str) -> Plan:
         """Raises CallerError: `not_found`, or `invalid_document` with every problem of the file."""
-        if _NAME.fullmatch(name) is None or name not in self.names():
-            known = ", ".join(self.names()) or "none"
+        file = self.files().get(name)
+        if file is None:
+            known = ", ".join(self.files()) or "none"
             raise CallerError("not_found", f"there is no plan named {name} (there are: {known})")
-        assert self.directory is not None
-        file = self.directory / f"{name}.yaml"
         try:
             return Plan.model_validate(yaml.safe_load(file.read_text()))
         except ValidationError as error:

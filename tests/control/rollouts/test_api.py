@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -9,7 +10,9 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.contract import keys
+from gateway.contract.errors import ConflictError
 from gateway.contract.rollout import Phase
+from gateway.control.api.events import _news
 from gateway.control.rollouts.act import Actor
 from gateway.store.embedded import EmbeddedServer
 from tests.control.rollouts.world import MODEL, PLAN, World
@@ -100,10 +103,6 @@ async def test_abort_wins_against_a_controller_that_keeps_advancing(world: World
     actor = Actor(world.parts.documents, world.parts.leases, controller.fence or 0)
 
     async def advance() -> None:
-        from contextlib import suppress
-
-        from gateway.contract.errors import ConflictError
-
         while not (await world.rollout()).is_over:
             with suppress(ConflictError):
                 await controller.step(MODEL, actor)
@@ -148,8 +147,6 @@ async def test_the_stream_tells_commits_and_events_and_goes_on_where_a_reader_wa
     since = await world.parts.documents.revision()
     await world.start()
     await world.api.post(f"/models/{MODEL}/rollout/abort", json={})
-    from gateway.control.api.events import _news
-
     news = await _news(world.parts.documents, since)
     assert [revision for revision, _ in news] == [since + 1, since + 2]
     first = news[0][1].split("\n\n")

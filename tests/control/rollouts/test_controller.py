@@ -7,6 +7,7 @@ from gateway.contract.errors import ConflictError, FencedError
 from gateway.contract.rollout import Phase
 from gateway.control.rollouts.act import Actor
 from tests.control.rollouts.world import ERROR_GATE, MODEL, PLAN, World
+from tests.control.world import announce
 
 
 async def _until_over(world: World, *, looks: int = 60) -> None:
@@ -146,8 +147,6 @@ async def test_one_that_was_replaced_as_leader_can_write_nothing(world: World) -
 
 
 async def test_a_gateway_that_is_behind_stops_the_time(world: World) -> None:
-    from tests.control.world import announce
-
     await world.start({"steps": [{"weight": 10, "hold": {"min_s": 60}}]})
     controller = world.controller()
     await world.look(controller)

@@ -1,4 +1,4 @@
-"""A rollout in a small world: two versions with workers, a gateway that follows, and evidence as it is counted.
+"""A rollout in a small world: two versions with workers, a gateway that follows, and evidence.
 
 Evidence is added to the present minute the way recorders do. The controller's clock is the test's.
 """
