@@ -1,4 +1,7 @@
-"""Plans by name: YAML files that come with Turnout, and the operator's own. Called by the handlers of rollouts."""
+"""Plans by name: YAML files that come with Turnout, and the operator's own.
+
+Called by the handlers of rollouts.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path

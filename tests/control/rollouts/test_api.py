@@ -65,7 +65,7 @@ async def test_pause_resume_and_promote_are_events_of_their_author(world: World)
             f"/models/{MODEL}/rollout/{verb}", json={"reason": "because", "wait_s": 2}
         )
         assert reply.status_code == 200, reply.text
-    told = reply.json()
+    told = (await world.api.get(f"/models/{MODEL}/rollout")).json()
     assert [event["what"] for event in told["events"]] == ["started", "paused", "resumed", "promoted"]
     assert {event["author"] for event in told["events"]} == {"ana@desk"}
     controller = world.controller()
