@@ -19,6 +19,7 @@ from gateway.control.parts import Author, Control, Parts
 from gateway.control.rollouts.commands import Wish, command, start
 from gateway.control.rollouts.found import Found, readable_rollout, summary, the_rollout, told
 from gateway.control.rollouts.templates import Templates
+from gateway.core.plans import plan_for
 
 router = APIRouter(tags=["rollouts"], route_class=StrictRoute)
 
@@ -92,8 +93,9 @@ async def start_rollout(
     if (wish.plan is None) == (wish.template is None):
         raise CallerError("bad_request", "give exactly one of `plan` and `template`")
     plan = wish.plan or Templates(control.settings.plans_dir).plan(wish.template or "")
-    named = {"candidate": wish.candidate, "baseline": wish.baseline}
-    plan = plan.model_copy(update={name: version for name, version in named.items() if version is not None})
+    candidate = wish.candidate or plan.candidate
+    if candidate is not None and plan.model in (None, model):
+        plan = plan_for(plan, model=model, candidate=candidate, baseline=wish.baseline)
     began = time.perf_counter()
     found = await start(control, model, plan, author=author, reason=wish.reason, dry_run=wish.dry_run)
     return await _answer(control, found, wait_s=0 if wish.dry_run else wish.wait_s, since=began) | {
