@@ -21,6 +21,7 @@ from gateway.dataplane.recorder import NOTHING
 from gateway.dataplane.shadower import Shadower
 from gateway.dataplane.table import Entry, Target
 from gateway.dataplane.tally import Tallies
+from gateway.dataplane.units import note_unit
 from gateway.upstream.admission import Admission
 from gateway.upstream.connection import Connection, Failure
 from gateway.upstream.worker import Worker
@@ -320,6 +321,8 @@ class Exchange:
         admission.active -= 1
         if admission.waiting:
             admission.admit()
+        if target.units is not None:
+            note_unit(target.units, entry.compiled, self.headers)
         if entry.record_share < 1 and random() >= entry.record_share:
             return
         if output is None:

@@ -63,7 +63,7 @@ class ModelRecorder:
     """
 
     __slots__ = (
-        "bound", "bucket", "bucket_size", "dropped", "marked", "model", "number", "ttl_s", "unsent",
+        "bound", "bucket", "bucket_size", "dropped", "marked", "model", "number", "ttl_s", "units", "unsent",
         "waiting", "written",
     )  # fmt: skip
 
@@ -77,6 +77,7 @@ class ModelRecorder:
         self.waiting: list[tuple[str, bytes, bytes]] = []  # bucket, field, record
         self.dropped = 0
         self.written = 0
+        self.units: dict[tuple[str, str], set[bytes]] = {}  # rollout, version -> not written yet
         self.unsent: Batch | None = None
         self.number = 0
 
@@ -101,6 +102,16 @@ class ModelRecorder:
             self.dropped += 1
         else:
             self.waiting.append((bucket, field, record))
+
+    def units_of(self, rollout_id: str, version: str) -> set[bytes]:
+        return self.units.setdefault((rollout_id, version), set())
+
+    async def write_units(self, predictions: Predictions) -> None:
+        """Counting a unit twice changes nothing: what was not written is written with the next flush."""
+        for (rollout_id, version), units in self.units.items():
+            if taken := list(units):
+                await predictions.count_units(self.model, rollout_id, version, taken)
+                units.difference_update(taken)
 
     def next_batch(self, tallies: Tallies, minute: int) -> Batch | None:
         """The batch to write: the unsent one if there is one, else what has gathered; None = nothing new."""
@@ -213,6 +224,8 @@ class Recorder:
             while (batch := model.next_batch(self.tallies, minute)) is not None:
                 await predictions.write(model.model, self.recorder_id, batch)
                 model.sent()
+            if model.units:
+                await model.write_units(predictions)
             del self.marked[model]
 
     def _next_in_turn(self) -> list[ModelRecorder]:

@@ -32,7 +32,7 @@ class Target:
 
     __slots__ = (
         "concurrency", "kind", "kind_code", "model", "output", "pool", "record_head", "reply_heads",
-        "revision", "shadow_tally", "table", "tally", "upstream_head", "version",
+        "revision", "shadow_tally", "table", "tally", "units", "upstream_head", "version",
     )  # fmt: skip
     pool: Pool
     tally: Tally
@@ -61,6 +61,7 @@ class Target:
         ).encode()
         self.record_head = f'["{version}",{revision},'.encode()
         self.reply_heads: dict[str, bytes] = {}
+        self.units: set[bytes] | None = None  # whom it answered; None: nobody wants to know
 
     if not TYPE_CHECKING:  # which would take it for leave to read any attribute
 
@@ -211,6 +212,9 @@ class Table:
             for version in registered.keys() | compiled.route.versions()
         }
         last = self.entries.get(name)
+        if (counting := compiled.route.counting) is not None and counting.version in targets:
+            units = self.recorder.of(name).units_of(counting.rollout_id, counting.version)
+            targets[counting.version].units = units
         return Entry(
             compiled,
             is_routed=is_routed,

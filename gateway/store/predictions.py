@@ -28,6 +28,8 @@ from gateway.store.scripts import Argument, Script
 ITEMS_AT_ONCE = 500  # feedback in one script: about 25 ms of Redis' time
 MOST_WAITING = 100_000  # feedback of one model that waits for its prediction; more is answered as unknown
 CORRECTIONS_KEPT = 10_000
+UNITS_AT_ONCE = 1000
+UNITS_KEPT_S = 30 * 86_400
 MINUTES_AT_ONCE = 500  # evidence read in one round trip
 
 _RECORD = re.compile(
@@ -156,9 +158,19 @@ class Predictions:
                     found[minute] = {name.decode("utf-8", "replace"): _sum(raw) for name, raw in sums.items()}
         return found
 
-    async def units(self, model: str, rollout_id: str, version: str) -> int | None:
-        """About how many units (within 1 %) the version answered in this rollout; None: none were counted."""
-        return await ask(self._redis, "PFCOUNT", keys.units(model, rollout_id, version)) or None
+    async def count_units(self, model: str, rollout_id: str, version: str, units: Sequence[bytes]) -> None:
+        """Notes that these units were answered; a unit counts once however often it is noted."""
+        key = keys.units(model, rollout_id, version)
+        pipeline = self._redis.pipeline(transaction=False)
+        for first in range(0, len(units), UNITS_AT_ONCE):
+            pipeline.pfadd(key, *units[first : first + UNITS_AT_ONCE])
+        pipeline.expire(key, UNITS_KEPT_S)
+        with answers():
+            await pipeline.execute()
+
+    async def units(self, model: str, rollout_id: str, version: str) -> int:
+        """About how many different units (within 1 or 2 %) the version answered in this rollout."""
+        return int(await ask(self._redis, "PFCOUNT", keys.units(model, rollout_id, version)))
 
 
 def _names(model: str) -> list[Argument]:

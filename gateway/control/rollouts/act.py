@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gateway.contract import keys
 from gateway.contract.rollout import Progress, Rollout
-from gateway.contract.route import Route
+from gateway.contract.route import Counting, Route
 from gateway.control.change import document_of
 from gateway.core.seen import Seen
 from gateway.store.documents import Change, Committed, Documents
@@ -30,6 +30,7 @@ class Actor:
             rollout,
             route,
             revision=revision,
+            present=seen.route,
             route_revision=seen.route_revision,
             author=rollout.route_author,
             fence=self.fence,
@@ -47,11 +48,13 @@ async def commit_transition(
     route: Route | None,
     *,
     revision: int,
+    present: Route | None,
     route_revision: int,
     author: str,
     fence: int | None = None,
 ) -> Committed:
     """The rollout and, where it changes, the route: together, from these revisions, or not at all."""
+    rollout, route = counting(rollout, route, present=present)
     changes = [Change(keys.rollout_field(rollout.model), rollout_document(rollout), revision)]
     if route is not None:
         changes.append(Change(keys.route_field(rollout.model), document_of(route), route_revision))
@@ -59,6 +62,21 @@ async def commit_transition(
     return await documents.commit(
         changes, author=author, reason=reason[:512], op_id=uuid.uuid4().hex, fence=fence
     )
+
+
+def counting(rollout: Rollout, route: Route | None, *, present: Route | None) -> tuple[Rollout, Route | None]:
+    """Has gateways note the candidate's units as long as the rollout lasts, where the route knows units."""
+    if route is not None:
+        wanted = None
+        if not rollout.is_over and route.sticky is not None:
+            wanted = Counting(rollout_id=rollout.rollout_id, version=rollout.candidate)
+        return rollout, route.model_copy(update={"counting": wanted})
+    counted = None if present is None else present.counting
+    is_ours = counted is not None and counted.rollout_id == rollout.rollout_id
+    if present is not None and is_ours and rollout.is_over:
+        ended = present.model_copy(update={"counting": None})
+        return rollout.model_copy(update={"step_revision": None}), ended
+    return rollout, None
 
 
 def rollout_document(rollout: Rollout) -> dict[str, object]:

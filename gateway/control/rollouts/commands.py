@@ -140,6 +140,7 @@ async def _commit(parts: Parts, made: Commit, *, revision: int, stored: Stored, 
         made.rollout,
         made.route,
         revision=revision,
+        present=stored.route,
         route_revision=stored.revision,
         author=author,
     )
@@ -178,7 +179,10 @@ def _versions(plan: Plan, known: set[str], ready: dict[str, int]) -> Iterator[st
 def _route(plan: Plan, stored: Stored) -> Iterator[str]:
     if not stored.exists:
         yield f"model: {plan.model} has no route: `turnout route split {plan.model} VERSION=100` makes one"
-    elif stored.route is None:
+    elif stored.route is not None:
+        if plan.limits.units is not None and stored.route.sticky is None:
+            yield f"limits.units: the route of {plan.model} knows no units, because it is not `sticky`"
+    else:
         yield f"model: the route of {plan.model} cannot be read: see `turnout route show {plan.model}`"
 
 

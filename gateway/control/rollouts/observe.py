@@ -60,7 +60,9 @@ class Observer:
         progress = progress or Progress(rollout_id=rollout.rollout_id, step=rollout.step)
         progress, evidence = await self._evidence(rollout, progress, memory.recent, now_ms=fleet.now_ms)
         versions = await self._versions(model, (rollout.baseline, rollout.candidate))
-        units = await self.predictions.units(model, rollout.rollout_id, rollout.candidate)
+        units = None  # who its units are is not known without `sticky`
+        if stored.route is not None and stored.route.sticky is not None:
+            units = await self.predictions.units(model, rollout.rollout_id, rollout.candidate)
         behind = sum(gateway.revision < serving for gateway in gateways)
         elapsed_s = self._elapsed_s(memory, serving=serving, is_served=bool(gateways) and not behind)
         check = memory.check

@@ -179,3 +179,37 @@ async def test_one_rollout_that_cannot_be_read_does_not_stop_the_others(world: W
     assert progress is not None
     assert progress.counted_s > 0
     await controller._end()
+
+
+async def test_a_rollout_stops_when_its_candidate_has_answered_too_many_units(world: World) -> None:
+    await world.route(sticky={"header": "turnout-unit"})
+    told = await world.start({"steps": [{"weight": 10, "hold": {"min_s": 60}}], "limits": {"units": 50}})
+    counting = (await world.served()).counting
+    assert counting is not None
+    assert (counting.rollout_id, counting.version) == (told["rollout_id"], "2")
+    controller = world.controller()
+    await world.parts.predictions.count_units(MODEL, told["rollout_id"], "2", [b"%d" % n for n in range(40)])
+    await world.look(controller)
+    assert (await world.rollout()).phase is Phase.RUNNING
+    await world.parts.predictions.count_units(MODEL, told["rollout_id"], "2", [b"%d" % n for n in range(60)])
+    await world.look(controller)
+    rollout = await world.rollout()
+    assert rollout.phase is Phase.PAUSED
+    assert "60 units" in rollout.sentence
+    await world.api.post(f"/models/{MODEL}/rollout/abort", json={})
+    assert (await world.served()).counting is None
+
+
+async def test_units_are_counted_no_longer_than_the_rollout_lasts(world: World) -> None:
+    await world.route(sticky={"header": "turnout-unit"})
+    await world.start()
+    await _until_over(world)
+    assert (await world.rollout()).phase is Phase.SUCCEEDED
+    assert (await world.served()).counting is None
+
+
+async def test_a_limit_of_units_needs_a_route_that_knows_units(world: World) -> None:
+    plan = {"steps": [{"weight": 10}], "limits": {"units": 50}}
+    reply = await world.api.post(f"/models/{MODEL}/rollouts", json={"plan": plan, "candidate": "2"})
+    assert reply.status_code == 422
+    assert reply.json()["problems"][0].startswith("limits.units:")
