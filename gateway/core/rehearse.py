@@ -7,7 +7,7 @@ recorded evidence; studies make others from truths that they know.
 Pure: called by whoever shows a rehearsal, and by the study of the rules.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -71,9 +71,16 @@ class _Stage:
 
 
 def rehearse(
-    plan: Plan, *, route: Route, world: World, tick_s: float, most_s: float, promotes: bool = True
+    plan: Plan,
+    *,
+    route: Route,
+    world: World,
+    tick_s: float,
+    most_s: float,
+    promotes: bool = True,
+    told: Callable[[Progress], None] | None = None,
 ) -> Rehearsal:
-    """`promotes`: somebody promotes each pause that waits for a person, at once."""
+    """`promotes`: somebody promotes each pause that waits for a person. `told` gets every progress."""
     commit = started(plan, route=route, route_revision=1, rollout_id=_REHEARSED, author=_REHEARSED, now_ms=0)
     stage = _Stage(commit.rollout, route, 1, Progress(rollout_id=_REHEARSED, step=0))
     _perform(stage, commit)
@@ -85,6 +92,8 @@ def rehearse(
         now_s += tick_s
         _add(stage, observed)
         _look(stage, now_s, tick_s=tick_s, promotes=promotes)
+        if told is not None:
+            told(stage.progress)
     asked = stage.whole.roles.get((PRIMARY, stage.rollout.candidate), NOTHING)
     return Rehearsal(stage.rollout, now_s, asked["n"], stage.progress.waits_for)
 
