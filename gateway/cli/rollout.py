@@ -11,6 +11,7 @@ import click
 from gateway.cli.files import read_documents
 from gateway.cli.rollout_words import event_line, lines, verdict_lines
 from gateway.cli.session import Command, Session, operator, report_applied
+from gateway.cli.words import duration, parse_since
 from gateway.contract.errors import TurnoutError
 
 POLL_S = 1.0
@@ -154,6 +155,40 @@ def history(session: Session, model: str, plot: Path | None) -> int:
         plot_rollout(found["rollouts"][0], plot)
         session.out.line(f"drawn into {plot}")
     return 0
+
+
+@rollout.command()
+@click.argument("model")
+@click.option("--to", required=True, metavar="VERSION", help="The candidate.")
+@click.option("--plan", "plan", default="standard", show_default=True, metavar="NAME|FILE",
+    help="A template or a YAML file.")  # fmt: skip
+@click.option("--baseline", metavar="VERSION", help="Default: the version with most of the traffic.")
+@click.option("--since", default="1d", show_default=True, metavar="TIME", help="How far back: 15m, 1h, 2d.")
+@operator
+def rehearse(session: Session, model: str, to: str, plan: str, baseline: str | None, since: str) -> int:
+    """What would a plan have done with the evidence of the last hours? Changes nothing.
+
+    The candidate must have been seen, as a shadow or with a share of the traffic.
+    """
+    body = {"candidate": to, "baseline": baseline, "since_s": parse_since(since), **_plan(plan)}
+    found = session.client.post("models", model, "rollouts", "rehearse", body=body)
+    session.out.value(found)
+    out = session.out
+    out.line(f"with {found['minutes']} minutes of evidence the rollout of {to} would have {_ending(found)}")
+    for event in found["events"]:
+        out.line(
+            f"  after {duration(event['after_s']):>7}  {event['what'].replace('_', ' ')}: {event['sentence']}"
+        )
+    if not found["is_over"]:
+        out.line(f"  waits for  {found['waits_for']}")
+    return 0 if found["phase"] == "succeeded" else 1
+
+
+def _ending(found: Mapping[str, Any]) -> str:
+    if not found["is_over"]:
+        return f"come to step {found['step'] + 1} of {found['steps']}"
+    ended = {"succeeded": "succeeded", "rolled_back": "been rolled back"}.get(found["phase"], found["phase"])
+    return f"{ended} after {duration(found['lasted_s'])}, {found['requests']:.0f} requests answered by it"
 
 
 @rollout.command()

@@ -61,5 +61,6 @@ def event_line(event: Mapping[str, Any]) -> str:
 
 
 def verdict_lines(event: Mapping[str, Any]) -> Iterator[str]:
-    for verdict in event["verdicts"]:
+    """Of the event that they led to; the end of the last step and of the rollout share them."""
+    for verdict in event["verdicts"] if event["what"] != "succeeded" else ():
         yield f"    {verdict['outcome']:<6} {verdict['sentence']}"

@@ -18,6 +18,7 @@ from gateway.control.body import StrictRoute
 from gateway.control.parts import Author, Control, Parts
 from gateway.control.rollouts.commands import Wish, command, start
 from gateway.control.rollouts.found import Found, readable_rollout, summary, the_rollout, told
+from gateway.control.rollouts.rehearsal import rehearse
 from gateway.control.rollouts.templates import Templates
 from gateway.core.plans import plan_for
 
@@ -38,6 +39,16 @@ class StartRequest(Document):
     reason: Reason = ""
     dry_run: bool = False
     wait_s: WaitS = 0
+
+
+class RehearseRequest(Document):
+    """As for a start; `since_s` is how much of the recorded evidence is played."""
+
+    plan: Plan | None = None
+    template: str | None = None
+    candidate: VersionName | None = None
+    baseline: VersionName | None = None
+    since_s: Annotated[int, Field(ge=60, le=8 * 86_400)] = 86_400
 
 
 class CommandRequest(Document):
@@ -90,17 +101,18 @@ async def list_plans(control: Control) -> dict[str, Any]:
 async def start_rollout(
     model: ModelPath, wish: StartRequest, control: Control, author: Author
 ) -> dict[str, Any]:
-    if (wish.plan is None) == (wish.template is None):
-        raise CallerError("bad_request", "give exactly one of `plan` and `template`")
-    plan = wish.plan or Templates(control.settings.plans_dir).plan(wish.template or "")
-    candidate = wish.candidate or plan.candidate
-    if candidate is not None and plan.model in (None, model):
-        plan = plan_for(plan, model=model, candidate=candidate, baseline=wish.baseline)
+    plan = _plan(control, model, wish)
     began = time.perf_counter()
     found = await start(control, model, plan, author=author, reason=wish.reason, dry_run=wish.dry_run)
     return await _answer(control, found, wait_s=0 if wish.dry_run else wish.wait_s, since=began) | {
         "dry_run": wish.dry_run
     }
+
+
+@router.post("/models/{model}/rollouts/rehearse")
+async def rehearse_rollout(model: ModelPath, wish: RehearseRequest, control: Control) -> dict[str, Any]:
+    """What the plan would have done with the evidence that was recorded; nothing is changed."""
+    return await rehearse(control, model, _plan(control, model, wish), since_s=wish.since_s)
 
 
 @router.get("/models/{model}/rollout")
@@ -133,6 +145,17 @@ async def command_rollout(
         control, model, Wish(verb, author=author, reason=wish.reason, rollout_id=wish.rollout_id)
     )
     return await _answer(control, found, wait_s=wish.wait_s, since=began)
+
+
+def _plan(control: Parts, model: str, wish: StartRequest | RehearseRequest) -> Plan:
+    """The given or named plan, about these versions."""
+    if (wish.plan is None) == (wish.template is None):
+        raise CallerError("bad_request", "give exactly one of `plan` and `template`")
+    plan = wish.plan or Templates(control.settings.plans_dir).plan(wish.template or "")
+    candidate = wish.candidate or plan.candidate
+    if candidate is None or plan.model not in (None, model):
+        return plan
+    return plan_for(plan, model=model, candidate=candidate, baseline=wish.baseline)
 
 
 async def _answer(control: Parts, found: Found, *, wait_s: float, since: float) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from gateway.contract.rollout import Phase
 from gateway.control.api.events import _news
 from gateway.control.rollouts.act import Actor
 from gateway.store.embedded import EmbeddedServer
-from tests.control.rollouts.world import MODEL, PLAN, World
+from tests.control.rollouts.world import ERROR_GATE, MODEL, PLAN, World
 
 
 async def _start(world: World, **body: Any) -> httpx2.Response:
@@ -161,3 +161,19 @@ async def test_a_command_without_a_rollout_says_how_to_start_one(world: World, v
     reply = await world.api.post(f"/models/{MODEL}/rollout/{verb}", json={})
     assert reply.status_code == 404
     assert "turnout rollout start" in reply.json()["error"]
+
+
+async def test_a_rehearsal_tells_what_a_plan_would_have_done_and_changes_nothing(world: World) -> None:
+    now_ms = (await world.parts.fleet.workers()).now_ms
+    for minute in range(now_ms // 60_000 - 10, now_ms // 60_000):
+        key = keys.evidence(MODEL, minute)
+        sums = {"p|1|n": 600, "p|1|ok": 600, "s|2|n": 600, "s|2|ok": 300, "s|2|e:bad_upstream": 300}
+        await world.redis.hset(key, mapping=sums)
+    revision = await world.parts.documents.revision()
+    body = {"plan": PLAN | {"gates": [ERROR_GATE]}, "candidate": "2"}
+    told = (await world.api.post(f"/models/{MODEL}/rollouts/rehearse", json=body)).json()
+    assert (told["phase"], told["minutes"]) == ("rolled_back", 10)
+    assert "error rate" in told["sentence"]
+    assert await world.parts.documents.revision() == revision
+    fine = await world.api.post(f"/models/{MODEL}/rollouts/rehearse", json=body | {"plan": PLAN})
+    assert fine.json()["phase"] == "succeeded"
