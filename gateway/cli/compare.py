@@ -1,6 +1,7 @@
 """`turnout compare`: versions side by side, with how sure each number is."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,6 +9,7 @@ import click
 from gateway.cli.session import Session, operator
 from gateway.cli.words import parse_since
 
+POINTS = 200  # in a picture
 _METRICS = ("accuracy", "mae", "rmse", "reward")
 
 
@@ -15,8 +17,10 @@ _METRICS = ("accuracy", "mae", "rmse", "reward")
 @click.argument("model")
 @click.argument("versions", nargs=-1, metavar="[VERSION]...")
 @click.option("--since", default="1d", show_default=True, metavar="TIME", help="How far back: 15m, 1h, 2d.")
+@click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="Draw accuracy over time with its confidence sequence (PNG or SVG by suffix).")  # fmt: skip
 @operator
-def compare(session: Session, model: str, versions: tuple[str, ...], since: str) -> int:
+def compare(session: Session, model: str, versions: tuple[str, ...], since: str, plot: Path | None) -> int:
     """Versions side by side; the first VERSION is what the others are compared with.
 
     An interval such as [0.95 0.98] holds however often you look.
@@ -36,7 +40,21 @@ def compare(session: Session, model: str, versions: tuple[str, ...], since: str)
     _agreements(session, found["agreements"])
     for verdict in found["verdicts"]:
         out.line(verdict["sentence"])
+    if plot is not None:
+        _plot(session, model, versions, since, plot)
     return 0
+
+
+def _plot(session: Session, model: str, versions: tuple[str, ...], since: str, file: Path) -> None:
+    from gateway.cli.plots import plot_series
+
+    since_s = parse_since(since)
+    found = session.client.get(
+        "models", model, "series", since_s=since_s, step_s=max(60, since_s // POINTS // 60 * 60)
+    )
+    series = [line for line in found["series"] if not versions or line["version"] in versions]
+    plot_series(model, series, file)
+    session.out.line(f"drawn into {file}")
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:

@@ -278,7 +278,9 @@ class Teller:
         progress = found["progress"] or {}
         waits = progress.get("waits_for", "") if progress.get("step") == found["step"] else ""
         if waits and waits != self.waits and time.monotonic() > self.said_s + SAY_S:
-            out.line(f"  step {found['step'] + 1}/{len(found['steps'])}: {waits}")
+            first, *others = waits.split("; ")
+            more = f" (and {len(others)} more: `turnout rollout status {found['model']}`)" if others else ""
+            out.line(f"  step {found['step'] + 1}/{len(found['steps'])} waits for: {first}{more}")
             self.waits, self.said_s = waits, time.monotonic()
 
 
