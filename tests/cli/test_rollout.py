@@ -118,7 +118,10 @@ def test_a_picture_without_matplotlib_says_how_to_get_it(
 
 def test_accuracy_is_drawn_with_what_is_still_possible(tmp_path: Path) -> None:
     points = [{"at_ms": 60_000 * minute, "value": 0.9, "low": 0.8, "high": 0.95} for minute in range(5)]
-    empty = {"at_ms": 0, "value": None, "low": None, "high": None}
-    series = [{"version": "1", "points": [empty, *points]}, {"version": "2", "points": points}]
+    empty: dict[str, Any] = {"at_ms": 0, "value": None, "low": None, "high": None}
+    series: list[dict[str, Any]] = [
+        {"version": "1", "points": [empty, *points]},
+        {"version": "2", "points": points},
+    ]
     plots.plot_series("digits", series, tmp_path / "a.svg")
     assert "version 2" in (tmp_path / "a.svg").read_text() or (tmp_path / "a.svg").stat().st_size > 1000

@@ -167,7 +167,7 @@ async def test_a_rehearsal_tells_what_a_plan_would_have_done_and_changes_nothing
     now_ms = (await world.parts.fleet.workers()).now_ms
     for minute in range(now_ms // 60_000 - 10, now_ms // 60_000):
         key = keys.evidence(MODEL, minute)
-        sums = {"p|1|n": 600, "p|1|ok": 600, "s|2|n": 600, "s|2|ok": 300, "s|2|e:bad_upstream": 300}
+        sums: Any = {"p|1|n": 600, "p|1|ok": 600, "s|2|n": 600, "s|2|ok": 300, "s|2|e:bad_upstream": 300}
         await world.redis.hset(key, mapping=sums)
     revision = await world.parts.documents.revision()
     body = {"plan": PLAN | {"gates": [ERROR_GATE]}, "candidate": "2"}
