@@ -1,8 +1,8 @@
 """How far the outputs of two versions are apart: total variation distance with an interval for all looks.
 
-The one place through which `core.gate_readings` gets it. Each output's share is bounded for both versions; the
-distance is at least half the sum of the least differences, and at most half the sum of the largest. While k
-outputs have been seen, each is tested at alpha / (k (k + 1)): the j-th to come up never has more than
+The one place through which `core.gate_readings` gets it. Each output's share is bounded for both versions;
+the distance is at least half the sum of the least differences, and at most half the sum of the largest. While
+k outputs have been seen, each is tested at alpha / (k (k + 1)): the j-th to come up never has more than
 alpha / (j (j + 1)), and all together never more than alpha.
 """
 

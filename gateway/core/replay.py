@@ -4,8 +4,8 @@ Each minute is played in ticks, with expected counts: where the rehearsed route 
 than were recorded, its sums are scaled down; never up, for nobody knows what other requests would have
 shown. So a rehearsal on few records of the candidate takes longer than the rollout would have, and
 never decides on more than was seen. Where the candidate was recorded in one role only, that role stands for
-the other. Sums belong to the minute of their prediction, so that a rehearsal has labels sooner than the rollout
-would have had them.
+the other. Sums belong to the minute of their prediction, so that a rehearsal has labels sooner than the
+rollout would have had them.
 
 Pure. Called by whoever shows what a plan would have done.
 """

@@ -335,5 +335,5 @@ def test_an_outside_verdict_gets_the_gates_name() -> None:
 def test_a_margin_of_nothing_says_what_it_asks_for() -> None:
     verdict = judged(gate("accuracy", margin=0), paired(5000, gained=50, lost=50))
     assert verdict.outcome is Outcome.HOLD
-    assert "accuracy of 4 is like that of 2, between 0.785 points better and 0.785" in verdict.sentence
+    assert "accuracy of 4 is like that of 2, between 0.731 points better and 0.731" in verdict.sentence
     assert "only a version that is shown to be better can pass a margin of 0" in verdict.sentence
