@@ -1,10 +1,9 @@
 """How far the outputs of two versions are apart: total variation distance with an interval for all looks.
 
-The one place through which `core.gate_readings` gets it. The share of each output is bounded for both
-versions at alpha / (2 * outputs seen), and the distance is at least half the sum of the least differences and
-at most half the sum of the largest ones. Outputs come up one by one; the k-th to come up may use
-alpha / (k * (k + 1)), which is less than it ever gets here only for k below the number seen, so the share is
-taken for the number seen: k outputs use alpha / (k + 1) in all.
+The one place through which `core.gate_readings` gets it. Each output's share is bounded for both versions;
+the distance is at least half the sum of the least differences, and at most half the sum of the largest. While
+k outputs have been seen, each is tested at alpha / (k (k + 1)): the j-th to come up never has more than
+alpha / (j (j + 1)), and all together never more than alpha.
 """
 
 from collections import defaultdict

@@ -103,7 +103,10 @@ class _Judged:
             end = self._end(self.interval.low if is_above else self.interval.high, is_floor=is_above)
             return f"{subject} {end} {basis}; {bound}"
         value = self._amount(self.found.value, is_last=True)
-        missing = words.outlook(self.more, noun=self.found.noun)
+        if self.limit == 0 and self._is_difference():
+            missing = "only a version that is shown to be better can pass a margin of 0"
+        else:
+            missing = words.outlook(self.more, noun=self.found.noun)
         return f"not decided: {subject} {value}{self._between()} {basis}; {bound}; {missing}"
 
     def _between(self) -> str:
@@ -129,6 +132,8 @@ class _Judged:
             return self.found.show(value)
         if not self._is_difference():
             return self.found.show(value) + (f" that of {self.asked.baseline}" if is_last else "")
+        if value == 0:
+            return f"like that of {self.asked.baseline}" if is_last else "0"
         than = f" than that of {self.asked.baseline}" if is_last else ""
         return f"{self.found.show(abs(value))} {'better' if value < 0 else 'worse'}{than}"
 

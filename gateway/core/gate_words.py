@@ -48,6 +48,8 @@ def sureness(alpha: float) -> str:
 
 def _short(value: float) -> str:
     """Three digits, and no fewer than the whole part has."""
+    if abs(value) < 0.001:
+        return "0"
     if abs(value) >= 100:
         return f"{value:.0f}"
     return f"{value:.3g}"

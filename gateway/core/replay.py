@@ -4,18 +4,21 @@ Each minute is played in ticks, with expected counts: where the rehearsed route 
 than were recorded, its sums are scaled down; never up, for nobody knows what other requests would have
 shown. So a rehearsal on few records of the candidate takes longer than the rollout would have, and
 never decides on more than was seen. Where the candidate was recorded in one role only, that role stands for
-the other. Labels count in the minute in which they were recorded for.
+the other. Sums belong to the minute of their prediction, so that a rehearsal has labels sooner than the
+rollout would have had them.
 
-Pure. Called through `core.rehearse.rehearse`.
+Pure. Called by whoever shows what a plan would have done.
 """
 
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.contract.evidence import PRIMARY, SHADOW
+from gateway.contract.plan import Plan
 from gateway.contract.route import Route
-from gateway.core.rehearse import Observed, sum_of
-from gateway.core.rollout_route import share_of
+from gateway.core.rehearse import EMPTY, Observed, Rehearsal, maturities, rehearse, sum_of
+from gateway.core.rollout_route import heaviest, share_of
 from gateway.core.sums import NOTHING, Sums, Table, read
 
 MINUTE_S = 60.0
@@ -23,14 +26,13 @@ MINUTE_S = 60.0
 
 @dataclass(slots=True)
 class Replay:
-    """`minutes` are read tables, oldest first. `maturities`: ages that the plan's gates ask for."""
+    """`minutes` are read tables, oldest first; `ripening`, by maturity, what is still too young."""
 
     minutes: Sequence[Table]
     baseline: str
     candidate: str
-    maturities: frozenset[float] = frozenset()
+    ripening: dict[float, deque[tuple[float, Table]]]
     now_s: float = 0.0
-    shown: list[tuple[float, Table]] = field(default_factory=list)
 
     def passed(self, route: Route, tick_s: float) -> Observed | None:
         place = int(self.now_s // MINUTE_S)
@@ -39,39 +41,27 @@ class Replay:
         self.now_s += tick_s
         whole = thinned(self.minutes[place], route, baseline=self.baseline, candidate=self.candidate)
         added = scaled(whole, min(1.0, tick_s / MINUTE_S))
-        return Observed(added, self._mature(added))
+        return Observed(added, {age_s: self._ripe(age_s, added) for age_s in self.ripening})
 
-    def _mature(self, added: Table) -> dict[float, Table]:
-        if not self.maturities:
-            return {}
-        self.shown.append((self.now_s, added))
-        oldest = max(self.maturities)
-        mature: dict[float, Table] = {}
-        for maturity_s in self.maturities:
-            ripe = [table for at_s, table in self.shown if self._ripens_now(at_s, maturity_s)]
-            total = Table({}, {}, {})
-            for table in ripe:
-                total = sum_of(total, table)
-            mature[maturity_s] = total
-        tick_s = self.now_s - self.shown[-2][0] if len(self.shown) > 1 else self.now_s
-        self.shown = [entry for entry in self.shown if entry[0] + oldest > self.now_s - tick_s]
-        return mature
-
-    def _ripens_now(self, at_s: float, maturity_s: float) -> bool:
-        before_s = self.shown[-2][0] if len(self.shown) > 1 else 0.0
-        return before_s < at_s + maturity_s <= self.now_s
+    def _ripe(self, age_s: float, added: Table) -> Table:
+        waiting = self.ripening[age_s]
+        waiting.append((self.now_s, added))
+        ripe = EMPTY
+        while waiting and waiting[0][0] + age_s <= self.now_s:
+            ripe = sum_of(ripe, waiting.popleft()[1])
+        return ripe
 
 
-def recorded(
-    evidence: Mapping[int, Mapping[str, float]],
-    *,
-    baseline: str,
-    candidate: str,
-    maturities: frozenset[float] = frozenset(),
-) -> Replay:
-    """From evidence as it is stored; minutes without any are left out."""
+def rehearse_recorded(
+    plan: Plan, *, route: Route, evidence: Mapping[int, Mapping[str, float]], tick_s: float = 5.0
+) -> Rehearsal:
+    """What the plan would have done with this evidence (as it is stored), from its first minute on. Minutes
+    without evidence are left out. Raises CallerError where the plan cannot be started on this route."""
+    candidate = plan.candidate or ""
+    baseline = plan.baseline or heaviest(route, but=candidate) or ""
     minutes = [read({minute: fields}) for minute, fields in sorted(evidence.items()) if fields]
-    return Replay(minutes, baseline, candidate, maturities)
+    world = Replay(minutes, baseline, candidate, {age_s: deque() for age_s in maturities(plan)})
+    return rehearse(plan, route=route, world=world, tick_s=tick_s, most_s=MINUTE_S * (len(minutes) + 1))
 
 
 def thinned(table: Table, route: Route, *, baseline: str, candidate: str) -> Table:

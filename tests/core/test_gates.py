@@ -330,3 +330,10 @@ def test_an_outside_verdict_gets_the_gates_name() -> None:
     said = Verdict(gate="?", outcome=Outcome.PASS, sentence="fine")
     (verdict,) = judge_step(of, of.steps[0], "away", baseline="2", candidate="4", external={0: said})
     assert (verdict.gate, verdict.outcome, verdict.blocks) == ("lawyers", Outcome.PASS, False)
+
+
+def test_a_margin_of_nothing_says_what_it_asks_for() -> None:
+    verdict = judged(gate("accuracy", margin=0), paired(5000, gained=50, lost=50))
+    assert verdict.outcome is Outcome.HOLD
+    assert "accuracy of 4 is like that of 2, between 0.731 points better and 0.731" in verdict.sentence
+    assert "only a version that is shown to be better can pass a margin of 0" in verdict.sentence
