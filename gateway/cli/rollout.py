@@ -10,7 +10,7 @@ import click
 
 from gateway.cli.files import read_documents
 from gateway.cli.rollout_words import event_line, lines, verdict_lines
-from gateway.cli.session import Command, Session, operator, report_applied
+from gateway.cli.session import Session, operator, report_applied
 from gateway.cli.words import duration, parse_since
 from gateway.contract.errors import TurnoutError
 
@@ -102,7 +102,7 @@ def watch(session: Session, model: str) -> int:
     return _follow(session, model, found, is_told=True)
 
 
-def _steering(verb: str, summary: str) -> Command:
+def _steering(verb: str, summary: str) -> click.Command:
     @rollout.command(verb, help=summary)
     @click.argument("model")
     @click.option("--id", "rollout_id", metavar="ROLLOUT", help="Only if it is this one.")
@@ -112,15 +112,27 @@ def _steering(verb: str, summary: str) -> Command:
     )  # fmt: skip
     @reason_option
     @operator
-    def steer(session: Session, model: str, rollout_id: str | None, wait_s: float, reason: str) -> int:
-        body = {"rollout_id": rollout_id, "reason": reason, "wait_s": wait_s}
+    def steer(
+        session: Session,
+        model: str,
+        rollout_id: str | None,
+        wait_s: float,
+        reason: str,
+        keep_route: bool = False,
+    ) -> int:
+        body = {"rollout_id": rollout_id, "reason": reason, "wait_s": wait_s, "keep_route": keep_route}
         found = session.client.post("models", model, "rollout", verb, body=body)
         session.out.value(found)
         for line in lines(found):
             session.out.line(line)
         return report_applied(session, found["applied"], found["revision"])
 
-    return steer
+    command: click.Command = steer
+    if verb == "abort":
+        command.params.append(
+            click.Option(["--keep-route"], is_flag=True, help="Leave the traffic as it is.")
+        )
+    return command
 
 
 pause = _steering("pause", "Stay in the present step until it is resumed.")

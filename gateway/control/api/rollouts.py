@@ -52,10 +52,12 @@ class RehearseRequest(Document):
 
 
 class CommandRequest(Document):
-    """`rollout_id`: only if it is this one; `wait_s`: for all gateways to serve what it changed."""
+    """`rollout_id`: only if it is this one; `wait_s`: for all gateways to serve what it changed; `keep_route`:
+    an abort that leaves the traffic as it is."""
 
     rollout_id: str | None = None
     reason: Reason = ""
+    keep_route: bool = False
     wait_s: WaitS = 0
 
 
@@ -140,10 +142,13 @@ async def command_rollout(
     control: Control,
     author: Author,
 ) -> dict[str, Any]:
+    if wish.keep_route and verb != "abort":
+        raise CallerError("bad_request", "only an abort can keep the route")
     began = time.perf_counter()
-    found = await command(
-        control, model, Wish(verb, author=author, reason=wish.reason, rollout_id=wish.rollout_id)
+    asked = Wish(
+        verb, author=author, reason=wish.reason, rollout_id=wish.rollout_id, keep_route=wish.keep_route
     )
+    found = await command(control, model, asked)
     return await _answer(control, found, wait_s=wish.wait_s, since=began)
 
 

@@ -39,6 +39,7 @@ class Wish:
     author: str
     reason: str = ""
     rollout_id: str | None = None
+    keep_route: bool = False  # of an abort: leave the traffic as it is
 
 
 async def start(parts: Parts, model: str, plan: Plan, *, author: str, reason: str, dry_run: bool) -> Found:
@@ -129,6 +130,7 @@ def _decided(rollout: Rollout, wish: Wish, stored: Stored, *, now_ms: int) -> Co
                 author=author,
                 now_ms=now_ms,
                 reason=reason,
+                keep_route=wish.keep_route,
             )
         case _:
             assert_never(wish.verb)

@@ -177,3 +177,11 @@ async def test_a_rehearsal_tells_what_a_plan_would_have_done_and_changes_nothing
     assert await world.parts.documents.revision() == revision
     fine = await world.api.post(f"/models/{MODEL}/rollouts/rehearse", json=body | {"plan": PLAN})
     assert fine.json()["phase"] == "succeeded"
+
+
+async def test_an_abort_may_leave_the_traffic_as_it_is(world: World) -> None:
+    await world.start({"steps": [{"weight": 30, "hold": {"min_s": 3600}}]})
+    for verb, status in (("pause", 400), ("abort", 200)):
+        reply = await world.api.post(f"/models/{MODEL}/rollout/{verb}", json={"keep_route": True})
+        assert reply.status_code == status
+    assert await world.weights() == {"1": 70, "2": 30}
