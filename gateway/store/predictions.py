@@ -143,7 +143,9 @@ class Predictions:
             return Found(records, reward=float(label[7:]))
         return Found(records, label=None if label is None else orjson.loads(label))
 
-    async def evidence(self, model: str, first_minute: int, last_minute: int) -> dict[int, dict[str, float]]:
+    async def evidence(
+        self, model: str, first_minute: int, last_minute: int, *, with_confusion: bool = True
+    ) -> dict[int, dict[str, float]]:
         """The sums of each minute that has any, both ends included: minute -> field -> value."""
         found: dict[int, dict[str, float]] = {}
         for first in range(first_minute, last_minute + 1, MINUTES_AT_ONCE):
@@ -155,7 +157,11 @@ class Predictions:
                 replies = await pipeline.execute()
             for minute, sums in zip(minutes, replies, strict=True):
                 if sums:
-                    found[minute] = {name.decode("utf-8", "replace"): _sum(raw) for name, raw in sums.items()}
+                    found[minute] = {
+                        name.decode("utf-8", "replace"): _sum(raw)
+                        for name, raw in sums.items()
+                        if with_confusion or b"|c:" not in name
+                    }
         return found
 
     async def count_units(self, model: str, rollout_id: str, version: str, units: Sequence[bytes]) -> None:

@@ -106,13 +106,13 @@ class Observer:
         self, rollout: Rollout, progress: Progress, recent: Recent, *, now_ms: int
     ) -> tuple[Progress, Evidence | str]:
         try:
-            minutes = await recent.upto(now_ms // MINUTE_MS)
+            await recent.read(now_ms // MINUTE_MS)
         except UpstreamError as error:
             return progress, f"the evidence could not be read: {error.message}"
         step = rollout.plan.steps[rollout.step]
-        marked = with_marks(progress, rollout, minutes, now_ms=now_ms)
+        marked = with_marks(progress, rollout, recent.minute, now_ms=now_ms)
         ages_s = [gate.maturity_s for gate in gates_of(rollout.plan, step)]
-        return marked, evidence_of(marked, minutes, maturities_s=ages_s, now_ms=now_ms)
+        return marked, evidence_of(marked, recent.total, maturities_s=ages_s, now_ms=now_ms)
 
     async def _versions(self, model: str, names: Iterable[str]) -> dict[str, Version]:
         found = {}

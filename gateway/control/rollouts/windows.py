@@ -5,47 +5,53 @@ and taken off later. A begin that nobody noted, because the controller died, is 
 costs a little evidence and never adds any. Pure; called by `control.rollouts.observe`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from gateway.contract.rollout import Mark, Progress, Rollout
 from gateway.core.seen import Evidence
 from gateway.core.sums import Table, read
 
-Minutes = Mapping[int, Mapping[str, float]]
 MINUTE_MS = 60_000
 
+Sums = Mapping[str, float]
+TotalOf = Callable[[str, int, int], Sums]  # a name for the window, first minute, last minute
 
-def with_marks(progress: Progress, rollout: Rollout, minutes: Minutes, *, now_ms: int) -> Progress:
+
+def with_marks(
+    progress: Progress, rollout: Rollout, minute: Callable[[int], Sums], *, now_ms: int
+) -> Progress:
     """The progress with the marks of this rollout and step: those that are there, else new ones."""
     is_same = progress.rollout_id == rollout.rollout_id
     of_rollout = progress.rollout_mark if is_same else None
-    rollout_mark = of_rollout or _begun(rollout.started_ms, minutes, now_ms=now_ms)
+    rollout_mark = of_rollout or _begun(rollout.started_ms, minute, now_ms=now_ms)
     if rollout.plan.steps[rollout.step].cutover is not None and not rollout.switched:
-        step_mark = _begun(now_ms, minutes, now_ms=now_ms)  # a cutover's evidence begins with the switch
+        step_mark = _begun(now_ms, minute, now_ms=now_ms)  # a cutover's evidence begins with the switch
     elif is_same and progress.step == rollout.step and progress.step_mark is not None:
         step_mark = progress.step_mark
+    elif rollout.step == 0:
+        step_mark = rollout_mark
     else:
-        step_mark = (
-            rollout_mark if rollout.step == 0 else _begun(rollout.step_entered_ms, minutes, now_ms=now_ms)
-        )
+        step_mark = _begun(rollout.step_entered_ms, minute, now_ms=now_ms)
     return progress.model_copy(update={"rollout_mark": rollout_mark, "step_mark": step_mark})
 
 
 def evidence_of(
-    progress: Progress, minutes: Minutes, *, maturities_s: Iterable[float], now_ms: int
+    progress: Progress, total: TotalOf, *, maturities_s: Iterable[float], now_ms: int
 ) -> Evidence:
     """The windows of `progress`, which has both marks; a minute is mature when its last second is."""
     assert progress.rollout_mark is not None
     assert progress.step_mark is not None
-    in_rollout = _window(progress.rollout_mark, minutes)
-    in_step = _window(progress.step_mark, minutes)
-    whole = Evidence(read(in_rollout), read(in_step))
-    wanted = sorted(set(maturities_s) - {0.0})
+    now = now_ms // MINUTE_MS
+    mature: dict[str, dict[float, Table]] = {"rollout": {}, "step": {}}
+    for age_s in sorted(set(maturities_s) - {0.0}):
+        last = int((now_ms - age_s * 1000) // MINUTE_MS) - 1
+        for name, mark in (("rollout", progress.rollout_mark), ("step", progress.step_mark)):
+            mature[name][age_s] = _window(f"{name} older than {age_s}", mark, total, last=last)
     return Evidence(
-        whole.rollout,
-        whole.step,
-        mature_rollout={age_s: _mature(in_rollout, age_s, now_ms=now_ms) for age_s in wanted},
-        mature_step={age_s: _mature(in_step, age_s, now_ms=now_ms) for age_s in wanted},
+        _window("rollout", progress.rollout_mark, total, last=now),
+        _window("step", progress.step_mark, total, last=now),
+        mature_rollout=mature["rollout"],
+        mature_step=mature["step"],
     )
 
 
@@ -56,22 +62,19 @@ def first_minute(progress: Progress | None, rollout: Rollout) -> int:
     return rollout.started_ms // MINUTE_MS
 
 
-def _begun(began_ms: int, minutes: Minutes, *, now_ms: int) -> Mark:
+def _begun(began_ms: int, minute: Callable[[int], Sums], *, now_ms: int) -> Mark:
     """A minute that is over was not noted in time; a clock that was set back is believed."""
     began, now = began_ms // MINUTE_MS, now_ms // MINUTE_MS
     if began < now:
         return Mark(minute=began + 1)
-    return Mark(minute=now, sums=dict(minutes.get(now, {})))
+    return Mark(minute=now, sums=dict(minute(now)))
 
 
-def _window(mark: Mark, minutes: Minutes) -> dict[int, Mapping[str, float]]:
-    found = {minute: sums for minute, sums in minutes.items() if minute >= mark.minute}
-    if mark.minute in found and mark.sums:
-        sums = found[mark.minute]
-        found[mark.minute] = {name: value - mark.sums.get(name, 0.0) for name, value in sums.items()}
-    return found
-
-
-def _mature(minutes: Minutes, age_s: float, *, now_ms: int) -> Table:
-    last_ms = now_ms - age_s * 1000
-    return read({minute: sums for minute, sums in minutes.items() if (minute + 1) * MINUTE_MS <= last_ms})
+def _window(name: str, mark: Mark, total: TotalOf, *, last: int) -> Table:
+    """One minute stands for all of them: only sums are asked for."""
+    if last < mark.minute:
+        return read({})
+    sums = dict(total(name, mark.minute, last))
+    for statistic, had in mark.sums.items():
+        sums[statistic] = sums.get(statistic, 0.0) - had
+    return read({mark.minute: sums})
