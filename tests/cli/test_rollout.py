@@ -5,11 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import yaml
 
 from gateway.cli import plots
-from tests.cli.conftest import Run
+from tests.cli.conftest import Installation, Run
 
 pytestmark = pytest.mark.usefixtures("installation")
 
@@ -125,3 +126,35 @@ def test_accuracy_is_drawn_with_what_is_still_possible(tmp_path: Path) -> None:
     ]
     plots.plot_series("digits", series, tmp_path / "a.svg")
     assert "version 2" in (tmp_path / "a.svg").read_text() or (tmp_path / "a.svg").stat().st_size > 1000
+
+
+def test_the_stream_tells_what_happens_as_it_happens(
+    run: Run, installation: Installation, slow: Path
+) -> None:
+    with (
+        httpx2.Client(trust_env=False, timeout=10) as client,
+        client.stream("GET", f"{installation.url}/api/v1/events") as stream,
+    ):
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        lines = stream.iter_lines()
+        assert next(lines) == ": hello"
+        run("rollout", "start", "digits", "--to", "2", "--plan", slow)
+        told = []
+        while "event: commit" not in told:
+            told.append(next(lines))
+        assert told[1] == "event: rollout"
+        event = json.loads(told[2].removeprefix("data: "))
+        assert (event["model"], event["event"]["what"]) == ("digits", "started")
+        assert next(lines).startswith("id: ")
+    run("rollout", "abort", "digits")
+    with (
+        httpx2.Client(trust_env=False, timeout=10) as client,
+        client.stream("GET", f"{installation.url}/api/v1/events", headers={"last-event-id": "1"}) as stream,
+    ):
+        events: list[str] = []
+        for line in stream.iter_lines():
+            if line.startswith("data: ") and "rollout_id" in line:
+                events.append(json.loads(line.removeprefix("data: "))["event"]["what"])
+            if events[-1:] == ["aborted"]:
+                break
+        assert events == ["started", "aborted"]

@@ -7,7 +7,7 @@ looks at. Called by `control.rollouts.controller`.
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,22 @@ WARM_FOR_S = 10.0  # warming ends then, however slow the model is
 MOST_PROBLEMS = 8
 
 
+Samples = Callable[[str, int], Awaitable[Sequence[dict[str, Any]]]]  # of a model, at most so many
+
+
+async def no_samples(model: str, limit: int) -> Sequence[dict[str, Any]]:
+    """Where no requests are recorded, workers are warmed with one made up from the signature."""
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class CandidateCheck:
+    """`samples`: recorded requests as OIP JSON."""
+
     documents: Documents
     fleet: FleetStore
     probe: WorkerProbe
+    samples: Samples = no_samples
 
     async def run(self, rollout: Rollout, route: Route | None) -> CutoverCheck:
         """Raises UpstreamError where Redis is away; whatever workers do is in the result."""
@@ -62,13 +73,14 @@ class CandidateCheck:
 
     async def _warm(self, leases: Sequence[Lease], version: Version, requests: int) -> list[int]:
         """How many each worker answered."""
-        body = synthetic_request(version.signature)
+        recorded = await self.samples(version.model, requests)
+        bodies = recorded or [synthetic_request(version.signature)]
 
         async def warm(lease: Lease) -> int:
             answered = 0
             until_s = asyncio.get_running_loop().time() + WARM_FOR_S
             while answered < requests and asyncio.get_running_loop().time() < until_s:
-                _, problem = await self.probe.infer(lease, version, body)
+                _, problem = await self.probe.infer(lease, version, bodies[answered % len(bodies)])
                 if problem is not None:
                     break
                 answered += 1

@@ -146,7 +146,8 @@ class Controller:
                 return False
             case Commit(changed, route):
                 await actor.commit(changed, route, seen=seen, revision=found.revision)
-                log.info(changed.sentence, extra={"model": model, "rollout_id": rollout.rollout_id})
+                said = changed.events[-1].sentence if changed.events else changed.sentence
+                log.info(said, extra={"model": model, "rollout_id": rollout.rollout_id})
                 return False
             case CheckCandidate(progress):
                 await actor.note(progress, seen=seen, rollout=rollout)

@@ -185,3 +185,16 @@ async def test_an_abort_may_leave_the_traffic_as_it_is(world: World) -> None:
         reply = await world.api.post(f"/models/{MODEL}/rollout/{verb}", json={"keep_route": True})
         assert reply.status_code == status
     assert await world.weights() == {"1": 70, "2": 30}
+
+
+async def test_status_names_a_rollout_that_stands_still_and_one_that_waits_for_somebody(world: World) -> None:
+    await world.start()
+    still = (await world.api.get("/status")).json()
+    assert still["rollouts"] == 1
+    assert any("stands still: no control process" in problem for problem in still["problems"])
+    await world.look(world.controller())
+    assert (await world.api.get("/status")).json()["problems"] == []
+    await world.api.post(f"/models/{MODEL}/rollout/pause", json={"reason": "lunch"})
+    waits = (await world.api.get("/status")).json()["problems"]
+    assert len(waits) == 1
+    assert "waits for somebody: paused by ana@desk: lunch" in waits[0]

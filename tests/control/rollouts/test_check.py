@@ -1,5 +1,6 @@
 """Before all traffic goes to a version, its workers are tried with what they are to answer."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,3 +80,17 @@ def test_a_flat_tensor_is_compared_row_by_row() -> None:
     golden = Golden.model_validate({"inputs": [X], "expect": [[1, 2], [3, 4]]})
     assert unlike(golden, [{"name": "y", "data": [1, 2, 3, 4], "shape": [2, 2]}], "y") is None
     assert unlike(golden, [{"name": "z", "data": []}], "y") == "the answer has no output y"
+
+
+async def test_workers_are_warmed_with_recorded_requests_where_there_are_any(world: World) -> None:
+    async def samples(model: str, limit: int) -> list[dict[str, Any]]:
+        assert (model, limit) == ("digits", 3)
+        return [{"inputs": [X | {"data": [float(number)] * 64}]} for number in (5, 6)]
+
+    await _ready(world)
+    async with answering_worker(world.redis, "1"), answering_worker(world.redis, "2") as bodies:
+        await world.start(cutover_plan(warm_requests=3))
+        controller = world.controller()
+        controller.check = replace(controller.check, samples=samples)
+        await world.look(controller)
+        assert [body["inputs"][0]["data"][0] for body in bodies] == [0, 5, 6, 5]
