@@ -61,7 +61,7 @@ class _Judged:
 
         now = outcome(1.0)
         more = None
-        if now is Outcome.HOLD and foresee:
+        if now is Outcome.HOLD and foresee and found.may_foresee:
             more = needed(found.n, lambda factor: outcome(factor) is not Outcome.HOLD)
         return cls(
             gate,

@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.contract.plan import Gate, Plan, Step
 from gateway.contract.rollout import Outcome, Verdict
@@ -337,3 +339,47 @@ def test_a_margin_of_nothing_says_what_it_asks_for() -> None:
     assert verdict.outcome is Outcome.HOLD
     assert "accuracy of 4 is like that of 2, between 0.731 points better and 0.731" in verdict.sentence
     assert "only a version that is shown to be better can pass a margin of 0" in verdict.sentence
+
+
+@pytest.mark.parametrize("step", [{"shadow": 0}, {"weight": 0}, {"pause": {}}])
+def test_a_step_that_gives_the_candidate_nothing_is_not_judged(step: dict[str, Any]) -> None:
+    of = plan({"shadow": 100}, step, gates=[{"metric": "error_rate", "at_most": 0.1}])
+    assert gates_of(of, of.steps[1]) == ()
+    assert alpha_of(of, of.gates[0], is_plans=True) == pytest.approx(0.05)
+
+
+def test_copies_beside_no_weight_are_judged_as_copies() -> None:
+    whole = table({"s4": sums(5000, failed=2000)})
+    step = Step.model_validate({"weight": 0, "shadow": 100})
+    assert judged(gate("error_rate", at_most=0.02), whole, step=step).outcome is Outcome.FAIL
+
+
+STATISTICS = st.sampled_from(
+    ["n", "ok", "us", "h3", "h85", "right", "rows", "ae", "se", "rw", "rw2", "rwn", "e:deadline", "b", "c",
+     "d", "d2", "agree"]
+)  # fmt: skip
+VALUES = st.one_of(st.integers(-2, 10**9), st.floats(allow_nan=True, allow_infinity=True))
+SUMS = st.dictionaries(STATISTICS, VALUES, max_size=8).map(Sums)
+ODD = st.builds(
+    Table,
+    st.dictionaries(st.sampled_from([("p", "2"), ("p", "4"), ("s", "4")]), SUMS),
+    st.dictionaries(st.just(("2", "4")), SUMS),
+    st.dictionaries(st.sampled_from([("2", "4"), ("4", "2")]), SUMS),
+    st.just({}),
+    st.dictionaries(
+        st.sampled_from([("p", "2"), ("s", "4")]), st.dictionaries(st.sampled_from("abc"), VALUES)
+    ),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(ODD, st.sampled_from([case[0] for case in CASES]), st.sampled_from([WEIGHT, SHADOW, CUTOVER]))
+def test_no_evidence_however_odd_is_an_exception_or_passes_without_observations(
+    whole: Table, of: Gate, step: Step
+) -> None:
+    verdict = judged(of, whole, step=step)
+    numbers = (verdict.value, verdict.low, verdict.high, verdict.limit)
+    assert all(number is None or math.isfinite(number) for number in numbers)
+    if verdict.outcome in (Outcome.PASS, Outcome.FAIL):
+        assert verdict.observations > 0
+    assert Verdict.model_validate(verdict.model_dump()) == verdict
