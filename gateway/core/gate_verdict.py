@@ -67,7 +67,8 @@ class _Judged:
         def outcome(factor: float) -> Outcome:
             return _beside(found.interval(factor), limit, more_is_better=more_is_better)
 
-        now = outcome(1.0)
+        interval = found.interval(1.0)
+        now = _beside(interval, limit, more_is_better=more_is_better)
         more = None
         if now is Outcome.HOLD and foresee and found.may_foresee:
             more = needed(found.n, lambda factor: outcome(factor) is not Outcome.HOLD)
@@ -75,7 +76,7 @@ class _Judged:
             gate,
             asked,
             found,
-            found.interval(1.0),
+            interval,
             limit,
             more_is_better,
             now,
