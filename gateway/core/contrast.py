@@ -104,15 +104,18 @@ def _paired_means(pairs: float, forward: Sums, backward: Sums, *, alpha: float) 
 
 
 def _unpaired_rates(first: Sums, second: Sums, *, alpha: float) -> Contrast:
+    def right(sums: Sums) -> float:
+        return min(sums["right"], sums["rows"])  # odd evidence must not be an error
+
     def rate(sums: Sums, factor: float) -> Interval:
-        return rate_interval(factor * sums["right"], factor * sums["rows"], alpha=alpha / 2)
+        return rate_interval(factor * right(sums), factor * sums["rows"], alpha=alpha / 2)
 
     return Contrast(
         "accuracy",
         paired=False,
         baseline_n=first["rows"],
         candidate_n=second["rows"],
-        value=second["right"] / second["rows"] - first["right"] / first["rows"],
+        value=right(second) / second["rows"] - right(first) / first["rows"],
         interval=lambda factor: difference(rate(first, factor), rate(second, factor)),
     )
 

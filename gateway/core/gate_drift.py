@@ -20,6 +20,7 @@ class DriftFound:
     interval: Callable[[float], Interval]
     reference_n: float
     current_n: float
+    outputs: int  # different ones
 
 
 def drift_interval(
@@ -44,7 +45,7 @@ def drift_interval(
         return Interval(least / 2, min(1.0, most / 2))
 
     shares = [abs(first.get(output, 0.0) / n - second.get(output, 0.0) / m) for output in outputs]
-    return DriftFound(fsum(shares) / 2, interval, n, m)
+    return DriftFound(fsum(shares) / 2, interval, n, m, k)
 
 
 def _sum(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -29,6 +29,8 @@ from gateway.core.statistics import (
 )
 from gateway.core.sums import NOTHING, Sums, Table
 
+_FORESEEN_OUTPUTS = 12
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -41,6 +43,7 @@ class Reading:
     noun: str
     basis: str
     show: words.Show
+    may_foresee: bool = True  # False where to estimate what is missing would take long
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +278,7 @@ def _drift(asked: Question) -> Reading | str:
         f"{words.count(found.current_n)} outputs of {asked.candidate}, {words.count(found.reference_n)} of"
         f" {asked.baseline}",
         words.plain,
+        may_foresee=found.outputs <= _FORESEEN_OUTPUTS,
     )
 
 

@@ -1,7 +1,7 @@
 """One metric beside its bound: PASS, FAIL, HOLD or ERROR, and the sentence that tells it with its numbers.
 
 A bound that is kept or broken counts only when the whole interval lies on one side of it. Called by
-`core.gates`; `judge_number` also by whoever asks Prometheus.
+`core.gates`.
 """
 
 import math
@@ -15,16 +15,24 @@ from gateway.core.statistics import Interval, needed
 
 
 def judge_reading(gate: Gate, asked: Question, *, foresee: bool) -> Verdict:
+    """One question to the evidence, answered; `foresee` = estimate what is missing."""
     try:
         found = reading(gate, asked)
     except Broken as broken:
         return verdict_of(gate, Outcome.ERROR, f"{gate.title} could not be measured: {broken.sentence}")
     if isinstance(found, str):
-        return verdict_of(gate, Outcome.HOLD, f"{gate.title}: {found}")
+        return _with_maturity(gate, verdict_of(gate, Outcome.HOLD, f"{gate.title}: {found}"))
     labels = candidates_labels(gate, asked.table, asked.candidate)
     if gate.metric in LABELLED and labels < gate.min_labels:
-        return _too_few(gate, found, labels, asked)
-    return _Judged.of(gate, asked, found, foresee=foresee).verdict()
+        return _with_maturity(gate, _too_few(gate, found, labels, asked))
+    return _with_maturity(gate, _Judged.of(gate, asked, found, foresee=foresee).verdict())
+
+
+def _with_maturity(gate: Gate, verdict: Verdict) -> Verdict:
+    if verdict.outcome is not Outcome.HOLD or gate.metric not in LABELLED or gate.maturity_s <= 0:
+        return verdict
+    note = f"; predictions of the last {gate.maturity_s:g} s do not count yet"
+    return verdict.model_copy(update={"sentence": verdict.sentence + note})
 
 
 def _too_few(gate: Gate, found: Reading, labels: float, asked: Question) -> Verdict:
@@ -59,15 +67,16 @@ class _Judged:
         def outcome(factor: float) -> Outcome:
             return _beside(found.interval(factor), limit, more_is_better=more_is_better)
 
-        now = outcome(1.0)
+        interval = found.interval(1.0)
+        now = _beside(interval, limit, more_is_better=more_is_better)
         more = None
-        if now is Outcome.HOLD and foresee:
+        if now is Outcome.HOLD and foresee and found.may_foresee:
             more = needed(found.n, lambda factor: outcome(factor) is not Outcome.HOLD)
         return cls(
             gate,
             asked,
             found,
-            found.interval(1.0),
+            interval,
             limit,
             more_is_better,
             now,
@@ -158,18 +167,6 @@ def _beside(interval: Interval, limit: float, *, more_is_better: bool) -> Outcom
     if more_is_better:
         return Outcome.FAIL if high < limit else Outcome.PASS if low >= limit else Outcome.HOLD
     return Outcome.FAIL if low > limit else Outcome.PASS if high <= limit else Outcome.HOLD
-
-
-def judge_number(gate: Gate, value: float | None, *, source: str) -> Verdict:
-    """A number that a query gave beside the bound; None (no result), NaN and infinity are errors."""
-    if value is None:
-        return verdict_of(gate, Outcome.ERROR, f"{gate.title} could not be measured: {source} gave no value")
-    if not math.isfinite(value):
-        return verdict_of(gate, Outcome.ERROR, f"{gate.title} could not be measured: {source} gave {value}")
-    limit, more_is_better = _bound(gate)
-    outcome = _beside(Interval(value, value), limit, more_is_better=more_is_better)
-    bound = f"at least {limit:g} is asked" if more_is_better else f"at most {limit:g} is allowed"
-    return verdict_of(gate, outcome, f"{gate.title} is {value:g}; {bound}", value=value, limit=limit)
 
 
 def verdict_of(

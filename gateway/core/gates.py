@@ -14,6 +14,7 @@ Called by `core.rollout` at every tick. It knows nothing of routes, time and pha
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from gateway.contract.evidence import PRIMARY, SHADOW
 from gateway.contract.plan import LABELLED, Gate, Metric, Plan, Step
@@ -28,8 +29,12 @@ _BY_ROLE = frozenset({Metric.ERROR_RATE, Metric.LATENCY})
 
 
 def gates_of(plan: Plan, step: Step) -> tuple[Gate, ...]:
-    """The plan's own, then the step's; none in a pause."""
-    return () if step.pause is not None else plan.gates + step.gates
+    """The plan's own, then the step's; none in a pause, nor where the candidate gets no requests."""
+    return plan.gates + step.gates if _is_judged(step) else ()
+
+
+def _is_judged(step: Step) -> bool:
+    return step.cutover is not None or bool(step.weight) or bool(step.shadow)
 
 
 def alpha_of(plan: Plan, gate: Gate, *, is_plans: bool) -> float:
@@ -37,7 +42,7 @@ def alpha_of(plan: Plan, gate: Gate, *, is_plans: bool) -> float:
     alpha = 1 - gate.confidence
     if not is_plans:
         return alpha
-    steps = [step for step in plan.steps if step.pause is None]
+    steps = [step for step in plan.steps if _is_judged(step)]
     if gate.window == "step":
         return alpha / max(1, len(steps))
     if gate.metric in _BY_ROLE:
@@ -112,7 +117,7 @@ def _table(gate: Gate, evidence: Evidence) -> Table | None:
 
 def _role(step: Step) -> str:
     """In which role the candidate is judged: as a shadow only where nothing else is asked of it."""
-    return SHADOW if step.shadow is not None and step.weight is None else PRIMARY
+    return SHADOW if step.shadow and not step.weight else PRIMARY
 
 
 def _baseline_answers(step: Step) -> bool:
@@ -132,16 +137,17 @@ def _judge_slices(gate: Gate, asked: Question, *, foresee: bool) -> Verdict:
             gate, Outcome.HOLD, f"{gate.title}: no evidence of {asked.candidate} by {gate.slice} yet"
         )
     alpha = asked.alpha / (len(parts) * (len(parts) + 1))
-    verdicts = {}
+    questions, verdicts = {}, {}
     for value, table in parts.items():
         reference = table
         if asked.reference is not asked.table:
             reference = asked.reference.slices.get((str(gate.slice), value), table)
-        question = Question(table, reference, asked.baseline, asked.candidate, asked.role, alpha)
-        verdicts[value] = judge_reading(gate, question, foresee=foresee)
+        questions[value] = replace(asked, table=table, reference=reference, alpha=alpha)
+        verdicts[value] = judge_reading(gate, questions[value], foresee=False)
     for outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.HOLD):
         if found := {value: verdict for value, verdict in verdicts.items() if verdict.outcome is outcome}:
-            value, verdict = next(iter(found.items()))
+            value = min(found, key=lambda name: found[name].observations)
+            verdict = judge_reading(gate, questions[value], foresee=foresee)
             others = f" (and {len(found) - 1} other values)" if len(found) > 1 else ""
             return verdict.model_copy(
                 update={"sentence": f"{gate.slice} = {value}{others}: {verdict.sentence}"}

@@ -47,9 +47,9 @@ def _whole(number: float) -> int:
 
 def needed_workers(step: Step, *, ready_baseline: int) -> int:
     """Ready workers of the candidate that a step needs: its share of what the baseline has, and one."""
-    if step.pause is not None:
-        return 0
     share = 100.0 if step.cutover is not None else step.weight or 0.0
+    if not share and not step.shadow:
+        return 0
     return max(1, math.ceil(share / 100 * ready_baseline - 1e-9))
 
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.contract.plan import Gate, Plan, Step
 from gateway.contract.rollout import Outcome, Verdict
-from gateway.core.gate_verdict import judge_number
 from gateway.core.gates import alpha_of, gates_of, judge_gate, judge_step
 from gateway.core.seen import Evidence
 from gateway.core.sums import Sums, Table
@@ -235,6 +236,7 @@ def test_young_predictions_are_not_judged_by_labels() -> None:
     evidence = Evidence(rollout=young, step=young, mature_rollout={60.0: mature})
     verdict = judge_gate(of, baseline="2", candidate="4", evidence=evidence, step=WEIGHT)
     assert (verdict.outcome, verdict.observations) == (Outcome.HOLD, 40)
+    assert verdict.sentence.endswith("; predictions of the last 60 s do not count yet")
     unread = replace(evidence, mature_rollout={})
     assert judge_gate(of, baseline="2", candidate="4", evidence=unread, step=WEIGHT).outcome is Outcome.ERROR
 
@@ -307,22 +309,6 @@ def test_the_error_holds_for_the_whole_rollout(of: Gate, is_plans: bool, alpha: 
     assert alpha_of(steps, of, is_plans=is_plans) == pytest.approx(alpha)
 
 
-@pytest.mark.parametrize(
-    ("value", "outcome"),
-    [
-        (0.5, Outcome.PASS),
-        (1.0, Outcome.PASS),
-        (1.1, Outcome.FAIL),
-        (None, Outcome.ERROR),
-        (math.nan, Outcome.ERROR),
-        (math.inf, Outcome.ERROR),
-    ],
-)
-def test_a_queried_number_is_within_beyond_or_missing(value: float | None, outcome: Outcome) -> None:
-    of = gate("prometheus", url="http://p", query="q", at_most=1)
-    assert judge_number(of, value, source="http://p").outcome is outcome
-
-
 def test_an_outside_verdict_gets_the_gates_name() -> None:
     of = plan(
         {"weight": 5}, gates=[{"metric": "webhook", "url": "http://w", "name": "lawyers", "blocks": False}]
@@ -337,3 +323,47 @@ def test_a_margin_of_nothing_says_what_it_asks_for() -> None:
     assert verdict.outcome is Outcome.HOLD
     assert "accuracy of 4 is like that of 2, between 0.731 points better and 0.731" in verdict.sentence
     assert "only a version that is shown to be better can pass a margin of 0" in verdict.sentence
+
+
+@pytest.mark.parametrize("step", [{"shadow": 0}, {"weight": 0}, {"pause": {}}])
+def test_a_step_that_gives_the_candidate_nothing_is_not_judged(step: dict[str, Any]) -> None:
+    of = plan({"shadow": 100}, step, gates=[{"metric": "error_rate", "at_most": 0.1}])
+    assert gates_of(of, of.steps[1]) == ()
+    assert alpha_of(of, of.gates[0], is_plans=True) == pytest.approx(0.05)
+
+
+def test_copies_beside_no_weight_are_judged_as_copies() -> None:
+    whole = table({"s4": sums(5000, failed=2000)})
+    step = Step.model_validate({"weight": 0, "shadow": 100})
+    assert judged(gate("error_rate", at_most=0.02), whole, step=step).outcome is Outcome.FAIL
+
+
+STATISTICS = st.sampled_from(
+    ["n", "ok", "us", "h3", "h85", "right", "rows", "ae", "se", "rw", "rw2", "rwn", "e:deadline", "b", "c",
+     "d", "d2", "agree"]
+)  # fmt: skip
+VALUES = st.one_of(st.integers(-2, 10**9), st.floats(allow_nan=True, allow_infinity=True))
+SUMS = st.dictionaries(STATISTICS, VALUES, max_size=8).map(Sums)
+ODD = st.builds(
+    Table,
+    st.dictionaries(st.sampled_from([("p", "2"), ("p", "4"), ("s", "4")]), SUMS),
+    st.dictionaries(st.just(("2", "4")), SUMS),
+    st.dictionaries(st.sampled_from([("2", "4"), ("4", "2")]), SUMS),
+    st.just({}),
+    st.dictionaries(
+        st.sampled_from([("p", "2"), ("s", "4")]), st.dictionaries(st.sampled_from("abc"), VALUES)
+    ),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(ODD, st.sampled_from([case[0] for case in CASES]), st.sampled_from([WEIGHT, SHADOW, CUTOVER]))
+def test_no_evidence_however_odd_is_an_exception_or_passes_without_observations(
+    whole: Table, of: Gate, step: Step
+) -> None:
+    verdict = judged(of, whole, step=step)
+    numbers = (verdict.value, verdict.low, verdict.high, verdict.limit)
+    assert all(number is None or math.isfinite(number) for number in numbers)
+    if verdict.outcome in (Outcome.PASS, Outcome.FAIL):
+        assert verdict.observations > 0
+    assert Verdict.model_validate(verdict.model_dump()) == verdict

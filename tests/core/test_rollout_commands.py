@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.contract.errors import CallerError
 from gateway.contract.plan import Plan, Step
@@ -199,3 +201,25 @@ def test_a_ninth_shadow_is_refused_with_a_reason() -> None:
     many = [{"version": f"s{index}", "percent": 1} for index in range(8)]
     with pytest.raises(CallerError, match="shadows"):
         begun(plan({"shadow": 50}), present=route(shadows=many))
+
+
+@given(
+    st.lists(st.integers(0, 100), min_size=1, max_size=5).filter(any),
+    st.floats(0, 100),
+    st.floats(0, 100),
+)
+def test_any_weight_on_any_split_is_a_valid_route_that_keeps_the_proportions_of_the_others(
+    parts: list[int], first: float, then: float
+) -> None:
+    had = {f"v{index}": 100 * part / sum(parts) for index, part in enumerate(parts)}
+    before = route(*had.items())
+    rollout, at, _ = begun(plan({"weight": first}, {"weight": then}), present=before)
+    for weight, present in ((first, before), (then, at)):
+        made = {
+            entry.version: entry.weight for entry in route_for(rollout, step(weight=weight), present).split
+        }
+        assert made["4"] == weight
+        if first < 99:
+            for version, percent in had.items():
+                assert made[version] == pytest.approx(percent * (100 - weight) / 100, abs=1e-6)
+    assert route_back(rollout, at) == before
