@@ -7,6 +7,8 @@ import pytest
 
 from gateway.contract.errors import STATUS_OF
 from gateway.contract.feedback import FeedbackResult
+from gateway.contract.plan import Metric, Plan
+from gateway.contract.rollout import Outcome, Phase
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,6 +24,20 @@ def test_every_result_of_feedback_is_explained() -> None:
     page = (ROOT / "docs" / "http-api.md").read_text()
     section = page.partition("## Feedback")[2]
     assert set(re.findall(r"^\| `([a-z]+)` \| \d{3} \|", section, re.MULTILINE)) == set(FeedbackResult)
+
+
+def test_the_page_of_rollouts_has_every_field_metric_verdict_and_phase() -> None:
+    page = (ROOT / "docs" / "rollouts.md").read_text()
+
+    def section(title: str) -> str:
+        return page.partition(f"## {title}")[2].partition("\n## ")[0]
+
+    first_cells = [re.findall(r"`(\w+)`", cell) for cell in re.findall(r"^\| ([^|]+) \|", page, re.MULTILINE)]
+    named = {name for cell in first_cells for name in cell}
+    assert set(Plan.model_fields) - {"description"} <= named
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", section("Gates"), re.MULTILINE)) == set(Metric)
+    assert set(re.findall(r"^\| ([A-Z]+) \|", section("Verdicts"), re.MULTILINE)) == set(Outcome)
+    assert set(re.findall(r"^\| ([a-z_]+) \|", section("States"), re.MULTILINE)) - {"phase"} == set(Phase)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

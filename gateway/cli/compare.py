@@ -10,6 +10,7 @@ import click
 from gateway.cli.session import Session, operator
 from gateway.cli.words import moment, parse_since
 
+POINTS = 200  # in a picture
 _METRICS = ("accuracy", "mae", "rmse", "reward")
 
 
@@ -26,6 +27,12 @@ _METRICS = ("accuracy", "mae", "rmse", "reward")
     "--download", metavar="FILE", type=click.Path(dir_okay=False), help="... as NDJSON, with bodies if kept."
 )
 @click.option("--slices", is_flag=True, help="Apart for each value of the headers in `record.slices`.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw accuracy over time with its confidence sequence (PNG or SVG by suffix).",
+)
 @operator
 def compare(
     session: Session,
@@ -35,6 +42,7 @@ def compare(
     disagreements: bool,
     download: str | None,
     slices: bool,
+    plot: Path | None,
 ) -> int:
     """Versions side by side; the first VERSION is what the others are compared with.
 
@@ -59,6 +67,8 @@ def compare(
     _agreements(session, found["agreements"])
     for verdict in found["verdicts"]:
         out.line(verdict["sentence"])
+    if plot is not None:
+        _plot(session, model, versions, since, plot)
     return 0
 
 
@@ -106,6 +116,18 @@ def _slices(session: Session, model: str, versions: tuple[str, ...], since: str)
         empty=f"no slices of {model} in the last {since}: name headers in `record.slices` of its route",
     )
     return 0
+
+
+def _plot(session: Session, model: str, versions: tuple[str, ...], since: str, file: Path) -> None:
+    from gateway.cli.plots import plot_series
+
+    since_s = parse_since(since)
+    found = session.client.get(
+        "models", model, "series", since_s=since_s, step_s=max(60, since_s // POINTS // 60 * 60)
+    )
+    series = [line for line in found["series"] if not versions or line["version"] in versions]
+    plot_series(model, series, file)
+    session.out.line(f"drawn into {file}")
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:

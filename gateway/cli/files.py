@@ -17,7 +17,9 @@ import yaml
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 # Keys whose values are words, whatever they look like.
-_WORDS = frozenset({"version", "blue", "green", "fallback", "model", "name", "exact", "prefix"})
+_WORDS = frozenset(
+    {"version", "blue", "green", "fallback", "model", "name", "exact", "prefix", "candidate", "baseline"}
+)
 
 
 class _Loader(yaml.SafeLoader):

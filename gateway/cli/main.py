@@ -22,6 +22,7 @@ COMMANDS = {
     "status": ("gateway.cli.status:status", "Is everything well, and if not, what is to be done?"),
     "route": ("gateway.cli.route:route", "Show and change how a model's requests are split."),
     "cutover": ("gateway.cli.cutover:cutover", "Blue/green: make another version live, or go back."),
+    "rollout": ("gateway.cli.rollout:rollout", "Move traffic to a version by itself, on evidence."),
     "compare": ("gateway.cli.compare:compare", "Versions side by side: latency, errors, accuracy."),
     "feedback": ("gateway.cli.feedback:feedback", "What became of labels."),
     "model": ("gateway.cli.model:model", "Register and show models and their versions."),

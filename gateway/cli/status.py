@@ -16,7 +16,8 @@ def status(session: Session) -> int:
     out.line(f"revision   {found['revision']}")
     out.line(f"redis      {found['redis']}")
     out.line(f"gateways   {found['gateways']}" + (f", {behind} behind" if behind else ""))
-    out.line(f"models     {found['models']}, {found['routes']} routes")
+    going_on = f", {found['rollouts']} rollouts going on" if found["rollouts"] else ""
+    out.line(f"models     {found['models']}, {found['routes']} routes{going_on}")
     out.line(f"workers    {found['workers_ready']} ready, {found['workers_wanted']} wanted")
     for problem in found["problems"]:
         out.line(f"problem    {problem}")

@@ -72,3 +72,15 @@ class UpstreamError(TurnoutError):
 
 class ConflictError(TurnoutError):
     """Somebody else was faster: `data` says what changed and who changed it."""
+
+
+class FencedError(ConflictError):
+    """A controller whose lease went to another one while it was away; it must not write any more."""
+
+    def __init__(self, *, holder: str, fence: int) -> None:
+        super().__init__(
+            "conflict",
+            f"{holder or 'nobody'} leads the rollouts now (fence {fence})",
+            holder=holder,
+            fence=fence,
+        )

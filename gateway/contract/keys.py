@@ -56,6 +56,9 @@ def wanted_field(model: str, version: str) -> str:
 LEASE = "{turnout}:lease"  # hash: `holder`, `fence` (grows with each new holder), `until_ms` by Redis' clock
 
 
+NOTIFIED = "{turnout}:notified"  # string: revision up to which webhooks were told of rollouts
+
+
 def progress(model: str) -> str:
     """String: JSON of `contract.rollout.Progress`, written under the lease."""
     return "{turnout}:progress:" + model
@@ -95,6 +98,11 @@ def samples(model: str) -> str:
 def disagreements(model: str, primary: str, shadow: str) -> str:
     """Sorted set of JSON: requests where the shadow differed most (numbers) or last (classes)."""
     return f"turnout:{{{model}}}:apart:{primary}:{shadow}"
+
+
+def units(model: str, rollout_id: str, version: str) -> str:
+    """HyperLogLog: the units that this version answered while the route counted for this rollout."""
+    return f"turnout:{{{model}}}:u:{rollout_id}:{version}"
 
 
 def corrections(model: str) -> str:

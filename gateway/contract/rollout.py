@@ -86,6 +86,9 @@ class Rollout(Document):
         default=None,
         description="the route's revision for this step; None = the revision of this very document",
     )
+    switched: bool = Field(
+        default=False, description="in a cutover step: the candidate was checked and all traffic is its"
+    )
     promoted: bool = Field(
         default=False, description="somebody let this step pass; taken back with the next step"
     )
@@ -95,6 +98,17 @@ class Rollout(Document):
     @property
     def is_over(self) -> bool:
         return self.phase in ENDED
+
+    @property
+    def route_author(self) -> str:
+        """Who writes its routes, in envelopes and the audit trail."""
+        return f"rollout/{self.rollout_id}"
+
+    def as_of(self, revision: int) -> "Rollout":
+        """As read from an envelope of this revision: `step_revision` is a number from here on."""
+        if self.step_revision is not None:
+            return self
+        return self.model_copy(update={"step_revision": revision})
 
 
 class Mark(Document):

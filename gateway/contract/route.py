@@ -172,6 +172,13 @@ class Record(Document):
         return slices
 
 
+class Counting(Document):
+    """Gateways note which units this version answers: `keys.units`. Set by a rollout's steps."""
+
+    rollout_id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    version: VersionName
+
+
 class Route(Document):
     """How one model's requests are answered. With `slots`, `split` is derived from the live one."""
 
@@ -187,6 +194,7 @@ class Route(Document):
     hedge: Hedge | None = None
     concurrency: Concurrency = Concurrency()
     record: Record = Record()
+    counting: Counting | None = None
 
     @model_validator(mode="before")
     @classmethod

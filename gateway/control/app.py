@@ -11,15 +11,17 @@ from fastapi import FastAPI
 
 from gateway.contract.signature import Signature
 from gateway.control.answers import install_answers
-from gateway.control.api import evidence, explain, fleet, governance, models, routes
+from gateway.control.api import events, evidence, explain, fleet, governance, models, rollouts, routes
 from gateway.control.artifacts import Artifacts
 from gateway.control.guard import Guard
 from gateway.control.parts import Parts
 from gateway.control.probe import WorkerProbe
+from gateway.control.rollouts.running import running_controller
 from gateway.control.settings import ControlSettings
 from gateway.store.connection import connect
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
+from gateway.store.lease import Leases
 from gateway.store.predictions import Predictions
 
 PREFIX = "/api/v1"
@@ -30,7 +32,8 @@ def build_app(settings: ControlSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with running_controller(parts):
+            yield
         await parts.aclose()
 
     app = FastAPI(
@@ -52,6 +55,8 @@ def build_app(settings: ControlSettings) -> FastAPI:
         evidence.router,
         explain.router,
         governance.router,
+        rollouts.router,
+        events.router,
     ):
         app.include_router(router, prefix=PREFIX)
     app.add_api_route("/healthz", _healthz, methods=["GET"])
@@ -78,6 +83,7 @@ def _parts(settings: ControlSettings) -> Parts:
             settings.artifacts_dir, inspect=_signature, max_bytes=settings.max_artifact_bytes
         ),
         probe=WorkerProbe(timeout_s=settings.probe_timeout_s),
+        leases=Leases(redis),
     )
 
 

@@ -17,12 +17,14 @@ from typing import Any
 from gateway.contract import keys
 from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError, ConflictError, UpstreamError
+from gateway.contract.rollout import Phase
 from gateway.contract.route import Route
 from gateway.control.applied import Applied, wait_until_served
 from gateway.control.governance import broken_by_change, refuse
 from gateway.control.parts import Parts
 from gateway.control.pools import ready_workers
 from gateway.control.registry import versions_of
+from gateway.control.rollouts.found import readable_rollout
 from gateway.control.stored import Stored, read_stored, readable
 from gateway.core.check import check_route
 from gateway.core.diff import Difference, differences
@@ -119,7 +121,7 @@ async def check(
     warnings: dict[str, tuple[str, ...]] = {}
     for item in planned:
         model = item.stored.model
-        warnings[model] = item.notes
+        warnings[model] = item.notes + await _of_rollout(parts, item)
         if item.route is None:
             continue
         versions = await versions_of(parts.documents, model)
@@ -207,6 +209,20 @@ async def _commit_once(parts: Parts, planned: Iterable[Planned], intent: Intent)
             "store_away",
             f"{error.message} The change may or may not have been written: look before you repeat it.",
         ) from None
+
+
+async def _of_rollout(parts: Parts, item: Planned) -> tuple[str, ...]:
+    """What this change does to a rollout that is going on."""
+    model = item.stored.model
+    envelope = await parts.documents.get(keys.rollout_field(model)) if item.is_change else None
+    found = None if envelope is None else readable_rollout(envelope)
+    if found is None or found.rollout.is_over:
+        return ()
+    effect = "this change pauses it" if found.rollout.phase is Phase.RUNNING else "it has to be resumed"
+    return (
+        f"a rollout of {model} to {found.rollout.candidate} is {found.rollout.phase}: {effect} "
+        f"(`turnout rollout status {model}`)",
+    )
 
 
 async def _history(parts: Parts, stored: Stored) -> list[Envelope]:

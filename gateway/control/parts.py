@@ -4,7 +4,7 @@ Made once by `control.app.build_app`; a handler gets it as `Control` from FastAP
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -15,9 +15,17 @@ from gateway.control.probe import WorkerProbe
 from gateway.control.settings import ControlSettings
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
+from gateway.store.lease import Leases
 from gateway.store.predictions import Predictions
 
 MAX_AUTHOR_LENGTH = 128
+
+
+@dataclass(slots=True)
+class Readers:
+    """Of the event stream, at this moment."""
+
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +37,8 @@ class Parts:
     predictions: Predictions
     artifacts: Artifacts
     probe: WorkerProbe
+    leases: Leases
+    readers: Readers = field(default_factory=Readers)
 
     async def aclose(self) -> None:
         await self.probe.aclose()

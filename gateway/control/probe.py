@@ -9,6 +9,7 @@ import asyncio
 import json
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 import httpx2
 
@@ -39,12 +40,25 @@ class WorkerProbe:
     async def check_all(self, leases: list[Lease], version: Version) -> list[Checked]:
         return list(await asyncio.gather(*(self._check(lease, version) for lease in leases)))
 
+    async def infer(
+        self, lease: Lease, version: Version, body: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """The outputs of one inference, or what is wrong with the worker."""
+        address = _address(lease)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                reply, problem = await self._infer(f"http://{address}", version, body)
+        except (TimeoutError, httpx2.TimeoutException):
+            return [], f"no answer within {self._timeout_s:g} s"
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            return [], f"no answer ({type(error).__name__})"
+        return ([], problem) if problem is not None else (json.loads(reply.content)["outputs"], None)
+
     async def aclose(self) -> None:
         await self._client.aclose()
 
     async def _check(self, lease: Lease, version: Version) -> Checked:
-        host = f"[{lease.host}]" if ":" in lease.host else lease.host
-        address = f"{host}:{lease.port}"
+        address = _address(lease)
         try:
             async with asyncio.timeout(self._timeout_s):
                 ms, problem = await self._ask(f"http://{address}", version)
@@ -58,13 +72,24 @@ class WorkerProbe:
         ready = await self._client.get(f"{base}/v2/health/ready")
         if ready.status_code != httpx2.codes.OK:
             return None, f"answers {ready.status_code} when asked whether it is ready"
+        reply, problem = await self._infer(base, version, synthetic_request(version.signature))
+        return round(reply.elapsed.total_seconds() * 1000, 3), problem
+
+    async def _infer(
+        self, base: str, version: Version, body: dict[str, Any]
+    ) -> tuple[httpx2.Response, str | None]:
         token = secrets.token_hex(8)
         reply = await self._client.post(
             f"{base}/v2/models/{version.model}/versions/{version.version}/infer",
-            json=synthetic_request(version.signature),
+            json=body,
             headers={headers.ATTEMPT.decode(): token},
         )
-        return round(reply.elapsed.total_seconds() * 1000, 3), _problem_of(reply, token, version)
+        return reply, _problem_of(reply, token, version)
+
+
+def _address(lease: Lease) -> str:
+    host = f"[{lease.host}]" if ":" in lease.host else lease.host
+    return f"{host}:{lease.port}"
 
 
 def _problem_of(reply: httpx2.Response, token: str, version: Version) -> str | None:

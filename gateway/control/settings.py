@@ -1,6 +1,6 @@
 """What the control process is told at start; it changes with a restart only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -25,6 +25,17 @@ class ControlSettings:
     probe_timeout_s: float = 2.0
     # The longest that one call may wait for gateways.
     max_wait_s: float = 60.0
+    # Whether this process moves rollouts on while it leads; the API works all the same.
+    rollouts: bool = True
+    # How often each rollout is looked at: a dozen small calls to Redis, 5 to 10 ms of CPU. A bad version
+    # is taken back within a tick of the verdict.
+    rollout_tick_s: float = 0.5
+    # A directory of plans (YAML) beside those that come with Turnout; one with the same name wins.
+    plans_dir: str = ""
+    # Hosts of loopback or link-local networks that plans may name for Prometheus and webhooks.
+    outside_hosts: tuple[str, ...] = ()
+    # Signs what webhooks are told of rollouts; without it a plan with `webhooks` is refused.
+    webhook_secret: str = field(default="", repr=False)
 
     @property
     def is_loopback(self) -> bool:

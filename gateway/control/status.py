@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from gateway.contract.pool import Presence
+from gateway.contract.rollout import Phase, Rollout
 from gateway.contract.route import Route
 from gateway.control.pools import Pool
 from gateway.core.check import shares
@@ -15,6 +16,8 @@ def installation_problems(
     pools: Sequence[Pool],
     routes: Mapping[str, Route],
     route_problems: Mapping[str, Sequence[str]],
+    rollouts: Sequence[Rollout] = (),
+    rollouts_led: bool = True,
 ) -> list[str]:
     """Most urgent first."""
     return [
@@ -25,6 +28,7 @@ def installation_problems(
             for model, found in sorted(route_problems.items())
         ),
         *_pools(pools, routes),
+        *_rollouts(rollouts, is_led=rollouts_led),
     ]
 
 
@@ -39,6 +43,16 @@ def _gateways(revision: int, gateways: Sequence[Presence]) -> Iterator[str]:
             )
         if gateway.problems:
             yield f"gateway {gateway.gateway_id} at {gateway.address} finds {gateway.problems} bad documents"
+
+
+def _rollouts(rollouts: Sequence[Rollout], *, is_led: bool) -> Iterator[str]:
+    for rollout in rollouts:
+        named = f"the rollout of {rollout.model} to {rollout.candidate}"
+        see = f"`turnout rollout status {rollout.model}`"
+        if rollout.phase in (Phase.PAUSED, Phase.FROZEN):
+            yield f"{named} is {rollout.phase} and waits for somebody: {rollout.sentence} ({see})"
+        elif rollout.phase is Phase.RUNNING and not is_led:
+            yield f"{named} stands still: no control process moves rollouts on ({see})"
 
 
 def _pools(pools: Sequence[Pool], routes: Mapping[str, Route]) -> Iterator[str]:

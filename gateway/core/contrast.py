@@ -43,10 +43,14 @@ class Contrast:
         return self.baseline_n if self.paired else self.baseline_n + self.candidate_n
 
 
-def contrast(table: Table, baseline: str, candidate: str, *, alpha: float) -> Contrast | str:
-    """The difference, or why there is none, in words."""
+def contrast(
+    table: Table, baseline: str, candidate: str, *, alpha: float, by: str | None = None
+) -> Contrast | str:
+    """The difference, or why there is none, in words. `by`: `labels` or `rewards`; None = what there is."""
     first, second = table.both_roles(baseline), table.both_roles(candidate)
-    counted = "rows" if first["rows"] > 0 or second["rows"] > 0 else "rwn"
+    if by is None:
+        by = "labels" if first["rows"] > 0 or second["rows"] > 0 else "rewards"
+    counted = "rows" if by == "labels" else "rwn"
     labels = {baseline: first[counted], candidate: second[counted]}
     if without := [version for version, count in labels.items() if count <= 0]:
         rest = "".join(f" ({version} has {count:.0f})" for version, count in labels.items() if count > 0)
@@ -100,15 +104,18 @@ def _paired_means(pairs: float, forward: Sums, backward: Sums, *, alpha: float) 
 
 
 def _unpaired_rates(first: Sums, second: Sums, *, alpha: float) -> Contrast:
+    def right(sums: Sums) -> float:
+        return min(sums["right"], sums["rows"])  # odd evidence must not be an error
+
     def rate(sums: Sums, factor: float) -> Interval:
-        return rate_interval(factor * sums["right"], factor * sums["rows"], alpha=alpha / 2)
+        return rate_interval(factor * right(sums), factor * sums["rows"], alpha=alpha / 2)
 
     return Contrast(
         "accuracy",
         paired=False,
         baseline_n=first["rows"],
         candidate_n=second["rows"],
-        value=second["right"] / second["rows"] - first["right"] / first["rows"],
+        value=right(second) / second["rows"] - right(first) / first["rows"],
         interval=lambda factor: difference(rate(first, factor), rate(second, factor)),
     )
 

@@ -78,7 +78,7 @@ def scores(version: str, sums: Sums, *, role: str, alpha: float) -> VersionScore
         requests=round(sums["n"]),
         answered=round(sums["ok"]),
         errors={code: round(count) for code, count in sums.errors().items()},
-        error_rate=rate(_faults(sums), sums["n"], alpha=alpha),
+        error_rate=rate(faults(sums), sums["n"], alpha=alpha),
         latency=_latency(sums, alpha=alpha),
         recorded=round(recorded),
         labels=round(labels),
@@ -92,7 +92,7 @@ def scores(version: str, sums: Sums, *, role: str, alpha: float) -> VersionScore
     )
 
 
-def _faults(sums: Sums) -> float:
+def faults(sums: Sums) -> float:
     """Failures that speak against the version: not what callers did wrong."""
     return math.fsum(count for code, count in sums.errors().items() if is_versions_fault(code))
 

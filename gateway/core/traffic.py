@@ -1,7 +1,7 @@
 """What happened to one model's requests in a window: how many, how many failed and how, how fast.
 
 The window is the difference of two readings of the same evidence, which holds only sums. Shadows are left
-out: this is what clients saw. Pure; called by `control.cutover` for its report.
+out: this is what clients saw. Pure; called by `control.cutover` and `core.rollout_events` for their reports.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from gateway.contract.evidence import PRIMARY
 from gateway.core.statistics import latency_quantile
-from gateway.core.sums import NOTHING, read
+from gateway.core.sums import NOTHING, Table, read
 
 Evidence = Mapping[int, Mapping[str, float]]  # minute -> field of `contract.evidence` -> sum
 
@@ -37,8 +37,13 @@ def between(earlier: Evidence, later: Evidence) -> dict[int, dict[str, float]]:
 
 def traffic(evidence: Evidence) -> Traffic:
     """All primaries of the model together."""
+    return traffic_in(read(evidence))
+
+
+def traffic_in(table: Table) -> Traffic:
+    """The same of sums that have been read already."""
     total, by_version = NOTHING, {}
-    for (role, version), sums in sorted(read(evidence).roles.items()):
+    for (role, version), sums in sorted(table.roles.items(), key=lambda item: item[0]):
         if role == PRIMARY:
             total += sums
             by_version[version] = round(sums["n"])

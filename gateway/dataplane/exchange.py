@@ -23,6 +23,7 @@ from gateway.dataplane.recorder import NOTHING
 from gateway.dataplane.shadower import Shadower
 from gateway.dataplane.table import JSON_LINE, Entry, Target
 from gateway.dataplane.tally import Tallies
+from gateway.dataplane.units import note_unit
 from gateway.upstream.admission import Admission
 from gateway.upstream.connection import Connection, Failure
 from gateway.upstream.worker import Worker
@@ -353,6 +354,8 @@ class Exchange:
         admission.active -= 1
         if admission.waiting:
             admission.admit()
+        if target.units is not None:
+            note_unit(target.units, entry.compiled, self.headers)
         if entry.slicer is not None:
             entry.slicer.count(self.headers, target.version, "ok")
         if entry.record_share >= 1 or random() < entry.record_share:

@@ -64,7 +64,7 @@ class ModelRecorder:
 
     __slots__ = (
         "bound", "bucket", "bucket_size", "closes_at", "dropped", "marked", "model", "number", "places",
-        "samples", "ttl_s", "unsent", "waiting", "written",
+        "samples", "ttl_s", "units", "unsent", "waiting", "written",
     )  # fmt: skip
 
     def __init__(self, model: str, bound: int, marked: "dict[ModelRecorder, None]") -> None:
@@ -80,6 +80,7 @@ class ModelRecorder:
         self.dropped = 0
         self.written = 0
         self.samples: Samples | None = None  # since the last flush
+        self.units: dict[tuple[str, str], set[bytes]] = {}  # rollout, version -> not written yet
         self.unsent: Batch | None = None
         self.number = 0
 
@@ -110,6 +111,16 @@ class ModelRecorder:
         if self.samples is None:
             self.samples = Samples()
         return self.samples
+
+    def units_of(self, rollout_id: str, version: str) -> set[bytes]:
+        return self.units.setdefault((rollout_id, version), set())
+
+    async def write_units(self, predictions: Predictions) -> None:
+        """Counting a unit twice changes nothing: what was not written is written with the next flush."""
+        for (rollout_id, version), units in self.units.items():
+            if taken := list(units):
+                await predictions.count_units(self.model, rollout_id, version, taken)
+                units.difference_update(taken)
 
     def next_batch(self, tallies: Tallies, minute: int) -> Batch | None:
         """The batch to write: the unsent one if there is one, else what has gathered; None = nothing new."""
@@ -229,6 +240,8 @@ class Recorder:
             if model.samples is not None:
                 held, model.samples = model.samples, None
                 await predictions.keep_samples(model.model, held.request, held.worst, ttl_s=model.ttl_s)
+            if model.units:
+                await model.write_units(predictions)
             del self.marked[model]
 
     def _next_in_turn(self) -> list[ModelRecorder]:

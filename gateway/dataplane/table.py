@@ -38,7 +38,8 @@ class Target:
 
     __slots__ = (
         "announcement", "concurrency", "kind", "kind_code", "model", "output", "pool", "record_head",
-        "reply_heads", "revision", "shadow_tally", "table", "tally", "upstream_head", "usual_head", "version",
+        "reply_heads", "revision", "shadow_tally", "table", "tally", "units", "upstream_head", "usual_head",
+        "version",
     )  # fmt: skip
     pool: Pool
     tally: Tally
@@ -71,6 +72,7 @@ class Target:
         self.usual_head = self.head(JSON_LINE, max(1, round(timeout_s * 1000)))
         self.record_head = f'["{version}",{revision},'.encode()
         self.reply_heads: dict[str, bytes] = {}
+        self.units: set[bytes] | None = None  # whom it answered; None: nobody wants to know
 
     if not TYPE_CHECKING:  # which would take it for leave to read any attribute
 
@@ -255,6 +257,9 @@ class Table:
         }
         last = self.entries.get(name)
         slices = compiled.route.record.slices
+        if (counting := compiled.route.counting) is not None and counting.version in targets:
+            units = self.recorder.of(name).units_of(counting.rollout_id, counting.version)
+            targets[counting.version].units = units
         return Entry(
             compiled,
             is_routed=is_routed,

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from gateway.contract import keys
 from gateway.contract.envelope import Envelope
-from gateway.contract.errors import CallerError, ConflictError, UpstreamError
+from gateway.contract.errors import CallerError, ConflictError, FencedError, UpstreamError
 from gateway.store.connection import ask
 from gateway.store.scripts import Script
 
@@ -78,23 +78,33 @@ class Documents:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def commit(self, changes: Sequence[Change], *, author: str, reason: str, op_id: str) -> Committed:
-        """Applies all changes as one revision, or none.
+    async def commit(
+        self,
+        changes: Sequence[Change],
+        *,
+        author: str,
+        reason: str,
+        op_id: str,
+        fence: int | None = None,
+    ) -> Committed:
+        """Applies all changes as one revision, or none; with `fence`, only while it is the lease's number.
 
         The same `op_id` again gives the first result, so an attempt whose answer was lost may be repeated.
         Raises `ConflictError` with field, current_revision, author, at_ms and reason of the change that
-        came first, and `UpstreamError("store_away")`: then the commit may or may not have happened.
+        came first, `FencedError` once another controller leads, and `UpstreamError("store_away")`: then the
+        commit may or may not have happened.
         """
         if not changes or len({change.field for change in changes}) != len(changes):
             raise CallerError("bad_request", "A commit names at least one document, and none of them twice.")
         stated = [part for change in changes for part in _stated(change)]
         who = [author.encode("utf-8", "replace"), reason.encode("utf-8", "replace")]
         digest = hashlib.sha256(b"\0".join([*who, *stated])).hexdigest()[:16]
-        names = [keys.REVISION, keys.DOCUMENTS, keys.CHANGED, keys.AUDIT, keys.operation(op_id)]
+        names = [keys.REVISION, keys.DOCUMENTS, keys.CHANGED, keys.AUDIT, keys.operation(op_id), keys.LEASE]
+        held = "" if fence is None else fence
         reply, is_durable = await _COMMIT.run_durably(
             self._redis,
             [*names, *(keys.history(change.field) for change in changes)],
-            [*who, op_id, digest, OPERATION_KEPT_S, HISTORY_LENGTH, keys.CHANGES, *stated],
+            [*who, op_id, digest, OPERATION_KEPT_S, HISTORY_LENGTH, keys.CHANGES, held, *stated],
             wait_ms=WAIT_FOR_DISK_MS,
         )
         match reply:
@@ -102,6 +112,8 @@ class Documents:
                 return Committed(revision, at_ms, is_durable)
             case [b"conflict", field, current_revision, envelope]:
                 raise _conflict(field.decode(), current_revision, envelope)
+            case [b"fenced", current, holder]:
+                raise FencedError(holder=holder.decode("utf-8", "replace"), fence=int(current))
             case [b"reused", _]:
                 raise ConflictError("conflict", f"Operation id {op_id} was used for another change.")
             case _:
@@ -168,6 +180,18 @@ class Documents:
         `{"field", "previous": revision before, "deleted"}`."""
         found = await ask(self._redis, "XREVRANGE", keys.AUDIT, "+", "-", "COUNT", limit)
         return [_audited(entry_id, entry) for entry_id, entry in found]
+
+    async def audit_since(self, revision: int, *, limit: int) -> list[dict[str, Any]]:
+        """The commits after this revision, oldest first; of more than `limit` the newest."""
+        newest = await self.revision()
+        if newest <= revision:
+            return []
+        found = await self.audit(min(limit, newest - revision))
+        return [entry for entry in reversed(found) if entry["revision"] > revision]
+
+    async def revision(self) -> int:
+        """The newest revision of the installation."""
+        return int(await ask(self._redis, "GET", keys.REVISION) or 0)
 
 
 def _stated(change: Change) -> tuple[bytes, bytes, bytes]:

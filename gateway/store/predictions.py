@@ -33,6 +33,8 @@ SAMPLES_KEPT = 200  # requests of a model
 DISAGREEMENTS_KEPT = 50  # of one primary and one shadow
 SAMPLES_TTL_S = 7 * 86_400
 WINDOWS_AT_ONCE = 250  # minutes or hours of evidence read in one round trip
+UNITS_AT_ONCE = 1000
+UNITS_KEPT_S = 30 * 86_400
 
 _RECORD = re.compile(
     rb'\["([^"]*)",(\d+),(\d+),(\d+),"([crn])(?:([pswf]|\d+)/([^"/]*)(?:/(\d+))?)?",(.*)\]', re.DOTALL
@@ -146,11 +148,18 @@ class Predictions:
         return Found(records, label=None if label is None else orjson.loads(label))
 
     async def evidence(
-        self, model: str, first_minute: int, last_minute: int | None = None, *, whole_hours: bool = True
+        self,
+        model: str,
+        first_minute: int,
+        last_minute: int | None = None,
+        *,
+        whole_hours: bool = True,
+        with_confusion: bool = True,
     ) -> dict[int, dict[str, float]]:
         """The sums of a window, both ends included: minute -> field -> value; None = until now.
 
         With `whole_hours` such parts of the window come as one, under their first minute.
+        Confusion counts are most of the fields, and rollouts do not ask for them.
         """
         last = await self._last_minute() if last_minute is None else last_minute
         windows = _windows(first_minute, last, whole_hours=whole_hours)
@@ -164,9 +173,25 @@ class Predictions:
             with answers():
                 replies = await pipeline.execute()
             for (minute, _), sums in zip(at_once, replies, strict=True):
+                if not with_confusion:
+                    sums = {name: raw for name, raw in sums.items() if b"|c:" not in name}
                 if sums:
                     found[minute] = dict(zip(map(_text, sums), map(_sum, sums.values()), strict=True))
         return found
+
+    async def count_units(self, model: str, rollout_id: str, version: str, units: Sequence[bytes]) -> None:
+        """Notes that these units were answered; a unit counts once however often it is noted."""
+        key = keys.units(model, rollout_id, version)
+        pipeline = self._redis.pipeline(transaction=False)
+        for first in range(0, len(units), UNITS_AT_ONCE):
+            pipeline.pfadd(key, *units[first : first + UNITS_AT_ONCE])
+        pipeline.expire(key, UNITS_KEPT_S)
+        with answers():
+            await pipeline.execute()
+
+    async def units(self, model: str, rollout_id: str, version: str) -> int:
+        """About how many different units (within 1 or 2 %) the version answered in this rollout."""
+        return int(await ask(self._redis, "PFCOUNT", keys.units(model, rollout_id, version)))
 
     async def keep_samples(
         self,

@@ -153,3 +153,14 @@ async def test_the_policy_that_comes_with_turnout_is_taken(api: httpx2.AsyncClie
     assert reply.status_code == 200, reply.text
     again = await api.put("/policies/production", json={"policy": policy})
     assert again.json()["changed"] is False
+
+
+async def test_a_rollout_starts_only_where_policy_lets_its_plan_pass(api: httpx2.AsyncClient) -> None:
+    await apply(api, document(weights=(("1", 100),)))
+    await put_policy(api, min_shadow_s=60)
+    wish = {"plan": {"steps": [{"weight": 10}]}, "candidate": "2"}
+    refused = await post(api, "/models/digits/rollouts", **wish)
+    assert (refused["status"], refused["rules"]) == (403, ["strict.min_shadow_s"])
+    assert (await api.get("/models/digits/rollout")).status_code == 404
+    forced = await post(api, "/models/digits/rollouts", **wish, force=True, reason="fire")
+    assert forced["status"] == 201

@@ -114,7 +114,12 @@ async def announce(fleet: FleetStore, gateway_id: str, revision: int, *, problem
 
 @asynccontextmanager
 async def answering_worker(
-    redis: Redis, version: str, *, infer_status: int = 200, says_digest: str | None = None
+    redis: Redis,
+    version: str,
+    *,
+    infer_status: int = 200,
+    says_digest: str | None = None,
+    data: Sequence[Any] = (),
 ) -> AsyncIterator[list[dict[str, Any]]]:
     """A worker with a lease that answers health and inference; gives the bodies of its inferences."""
     bodies: list[dict[str, Any]] = []
@@ -128,7 +133,7 @@ async def answering_worker(
                 if head[0].startswith("post"):
                     bodies.append(json.loads(body))
                 digest = says_digest or digest_of(version)
-                writer.write(_reply(head[0], headers, status=infer_status, digest=digest))
+                writer.write(_reply(head[0], headers, status=infer_status, digest=digest, data=data))
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -139,10 +144,11 @@ async def answering_worker(
         server.close()
 
 
-def _reply(line: str, headers: Mapping[str, str], *, status: int, digest: str) -> bytes:
+def _reply(line: str, headers: Mapping[str, str], *, status: int, digest: str, data: Sequence[Any]) -> bytes:
     if line.startswith("get"):
         return b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
-    content = json.dumps({"outputs": [{"name": spec.name} for spec in SIGNATURE.outputs]}).encode()
+    outputs = [{"name": spec.name, "data": list(data)} for spec in SIGNATURE.outputs]
+    content = json.dumps({"outputs": outputs}).encode()
     echo = f"{headers['turnout-attempt']};{digest[:12]}"
     head = f"HTTP/1.1 {status} X\r\ncontent-length: {len(content)}\r\nturnout-attempt: {echo}\r\n\r\n"
     return head.encode() + content

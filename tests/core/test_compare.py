@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.contract.evidence import AGREEMENT, PAIRED, PRIMARY, SHADOW, pair_field, role_field
@@ -257,6 +257,7 @@ def assert_no_nan(value: Any) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(st.dictionaries(st.builds("{}|{}".format, ABOUT, STATISTICS), VALUES, max_size=25))
+@example({"p|1|right": 2, "p|1|rows": 1.0, "p|2|rows": 1})
 def test_no_evidence_however_odd_gives_nan_or_an_exception(evidence: dict[str, float]) -> None:
     plain = to_json(compare({1: evidence}))
     assert_no_nan(plain)

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from gateway.contract.record import Kind
+from gateway.store.predictions import Predictions
 from tests.dataplane.conftest import NUMBER, Turnout, version_document
 from tests.scripted import Call
 from tests.sockets import eventually
@@ -242,3 +243,26 @@ async def test_more_predictions_than_the_bound_are_dropped_and_counted(served: T
     recorder.bound = 0
     assert (await served.infer())[0] == 200
     assert recorder.dropped == 1
+
+
+async def test_the_units_that_a_counted_version_answered_are_known_each_once(turnout: Turnout) -> None:
+    counting = {"rollout_id": "r1", "version": "2"}
+    split = [{"version": "1", "weight": 50}, {"version": "2", "weight": 50}]
+    await turnout.route(split=split, sticky={"header": "turnout-unit"}, counting=counting)
+    await turnout.worker(version="1")
+    await turnout.worker(version="2")
+    await turnout.start()
+    await turnout.has_workers(1)
+    await turnout.has_workers(1, version="2")
+    answered = set()
+    for number in [*range(60), *range(60)]:
+        _, head, _ = await turnout.infer(turnout_unit=f"u{number}")
+        if head["turnout-version"] == "2":
+            answered.add(number)
+    await turnout.infer()  # of no unit
+    predictions = Predictions(turnout.redis)
+    async with asyncio.timeout(5):
+        while await predictions.units("digits", "r1", "2") < len(answered):
+            await asyncio.sleep(0.01)
+    assert await predictions.units("digits", "r1", "2") == len(answered)
+    assert await predictions.units("digits", "r1", "1") == 0

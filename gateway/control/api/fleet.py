@@ -9,6 +9,7 @@ from gateway.contract.pool import Presence
 from gateway.control.api.models import pools_of
 from gateway.control.body import StrictRoute
 from gateway.control.parts import Control, Parts
+from gateway.control.rollouts.found import readable_rollout
 from gateway.control.status import installation_problems
 from gateway.control.stored import readable
 
@@ -44,6 +45,8 @@ async def show_status(control: Control) -> dict[str, Any]:
             routes[model] = route
         else:
             unreadable[model] = problems
+    found = map(readable_rollout, (await control.documents.all("rollout/")).values())
+    rollouts = [item.rollout for item in found if item is not None and not item.rollout.is_over]
     return {
         "redis": "ok",
         "revision": newest,
@@ -51,10 +54,17 @@ async def show_status(control: Control) -> dict[str, Any]:
         "gateways_behind": sum(gateway.revision < newest for gateway in gateways),
         "models": len({pool.model for pool in pools}),
         "routes": len(routes) + len(unreadable),
+        "rollouts": len(rollouts),
         "workers_ready": sum(pool.ready for pool in pools),
         "workers_wanted": sum(pool.wanted or 0 for pool in pools),
         "problems": installation_problems(
-            revision=newest, gateways=gateways, pools=pools, routes=routes, route_problems=unreadable
+            revision=newest,
+            gateways=gateways,
+            pools=pools,
+            routes=routes,
+            route_problems=unreadable,
+            rollouts=rollouts,
+            rollouts_led=await control.leases.leader() is not None,
         ),
     }
 

@@ -87,7 +87,7 @@ async def list_routes(control: Control) -> dict[str, Any]:
 
 @one.get("/export")
 async def export(control: Control) -> dict[str, Any]:
-    """Every route as an operator would write it: without what is a default or follows from the slots."""
+    """Every route as an operator would write it: without defaults and what follows from slots or rollouts."""
     documents, unreadable = [], []
     for field, envelope in (await control.documents.all("route/")).items():
         model = field.removeprefix("route/")
@@ -95,7 +95,7 @@ async def export(control: Control) -> dict[str, Any]:
         if route is None:
             unreadable += [f"{model}: {problem}" for problem in problems]
         else:
-            derived = {"split"} if route.slots is not None else set()
+            derived = {"counting"} | ({"split"} if route.slots is not None else set())
             documents.append(
                 route.model_dump(mode="json", exclude_defaults=True, exclude_none=True, exclude=derived)
             )

@@ -1,18 +1,21 @@
 -- Changes one or several documents, or nothing.
 --
 -- KEYS  1 revision (string)   2 documents (hash)   3 changed (sorted set)   4 audit (stream)
---       5 this operation's result (string)   6... history of each changed field (list), in ARGV's order
+--       5 this operation's result (string)   6 the controller's lease (hash)
+--       7... history of each changed field (list), in ARGV's order
 -- ARGV  1 author   2 reason   3 operation id   4 digest of the request
 --       5 seconds to keep the result   6 envelopes to keep in a history   7 channel of changes
---       8... for each field: its name, expected revision (-1 = any, 0 = there is none), document JSON ('' = delete)
+--       8 fencing number that the lease must have ('' = any)
+--       9... for each field: its name, expected revision (-1 = any, 0 = there is none), document JSON ('' = delete)
 -- Reply {'done', revision, at_ms, 1 if this is the stored result of an earlier attempt}
+--       {'fenced', the lease's fencing number, its holder}: somebody else leads since
 --       {'conflict', field, its current revision, envelope of its last change or ''}
 --       {'reused', operation id}: the id was used for another request
 --       {'type', key, type}: a key holds another type of value; nothing was written
 --
 -- Documents are put together by concatenation: a round trip through cjson turns [] into {} and rounds numbers.
 
-local wanted = {'string', 'hash', 'zset', 'stream', 'string'}
+local wanted = {'string', 'hash', 'zset', 'stream', 'string', 'hash'}
 for i, key in ipairs(KEYS) do
   local found = redis.call('TYPE', key)['ok']
   if found ~= 'none' and found ~= (wanted[i] or 'list') then return {'type', key, found} end
@@ -25,13 +28,18 @@ if earlier then
   return {'done', tonumber(revision), tonumber(at_ms), 1}
 end
 
-local count = #KEYS - 5
+if ARGV[8] ~= '' then
+  local fence = redis.call('HGET', KEYS[6], 'fence') or '0'
+  if fence ~= ARGV[8] then return {'fenced', fence, redis.call('HGET', KEYS[6], 'holder') or ''} end
+end
+
+local count = #KEYS - 6
 for i = 1, count do
-  local field, expected = ARGV[5 + 3 * i], ARGV[6 + 3 * i]
+  local field, expected = ARGV[6 + 3 * i], ARGV[7 + 3 * i]
   local current = redis.call('ZSCORE', KEYS[3], field) or '0'
   local is_free = expected == '0' and redis.call('HEXISTS', KEYS[2], field) == 0
   if expected ~= '-1' and expected ~= current and not is_free then
-    return {'conflict', field, tonumber(current), redis.call('LINDEX', KEYS[5 + i], 0) or ''}
+    return {'conflict', field, tonumber(current), redis.call('LINDEX', KEYS[6 + i], 0) or ''}
   end
 end
 
@@ -46,7 +54,7 @@ local who = ',"revision":' .. shown .. ',"at_ms":' .. at_ms .. ',"author":' .. c
 
 local changes = {}
 for i = 1, count do
-  local field, doc = ARGV[5 + 3 * i], ARGV[7 + 3 * i]
+  local field, doc = ARGV[6 + 3 * i], ARGV[8 + 3 * i]
   local named = '{"field":' .. cjson.encode(field)
   local envelope = named .. who .. (doc == '' and 'null' or doc) .. '}'
   local before = redis.call('ZSCORE', KEYS[3], field) or '0'
@@ -56,8 +64,8 @@ for i = 1, count do
     redis.call('HSET', KEYS[2], field, envelope)
   end
   redis.call('ZADD', KEYS[3], shown, field)
-  redis.call('LPUSH', KEYS[5 + i], envelope)
-  redis.call('LTRIM', KEYS[5 + i], 0, ARGV[6] - 1)
+  redis.call('LPUSH', KEYS[6 + i], envelope)
+  redis.call('LTRIM', KEYS[6 + i], 0, ARGV[6] - 1)
   changes[i] = named .. ',"previous":' .. before .. ',"deleted":' .. (doc == '' and 'true' or 'false') .. '}'
 end
 
