@@ -15,14 +15,26 @@ _METRICS = ("accuracy", "mae", "rmse", "reward")
 @click.argument("model")
 @click.argument("versions", nargs=-1, metavar="[VERSION]...")
 @click.option("--since", default="1d", show_default=True, metavar="TIME", help="How far back: 15m, 1h, 2d.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SIZE",
+    help="Ask whether a version is not worse by more than SIZE: 0.01 is one point of accuracy.",
+)
 @operator
-def compare(session: Session, model: str, versions: tuple[str, ...], since: str) -> int:
+def compare(session: Session, model: str, versions: tuple[str, ...], since: str, margin: float) -> int:
     """Versions side by side; the first VERSION is what the others are compared with.
 
     An interval such as [0.95 0.98] holds however often you look.
     """
     found = session.client.get(
-        "models", model, "compare", since_s=parse_since(since), versions=",".join(versions) or None
+        "models",
+        model,
+        "compare",
+        since_s=parse_since(since),
+        versions=",".join(versions) or None,
+        margin=margin or None,
     )
     out = session.out
     out.value(found)

@@ -50,8 +50,12 @@ def compare(
     *,
     versions: Sequence[str] | None = None,
     alpha: float = 0.05,
+    margin: float = 0.0,
 ) -> Comparison:
-    """`evidence` is minute -> field of `contract.evidence` -> sum; `versions` restricts and orders."""
+    """`evidence` is minute -> field of `contract.evidence` -> sum; `versions` restricts and orders.
+
+    `margin` is how much worse than the baseline a version may be, in the unit of its metric.
+    """
     table = read(evidence)
     chosen = list(dict.fromkeys(versions)) if versions else _all_versions(table)
     baseline = chosen[0] if versions else _busiest(table, chosen)
@@ -61,7 +65,7 @@ def compare(
         versions=_rows(table, chosen, alpha=alpha),
         agreements=_agreements(table, chosen, alpha=alpha),
         verdicts=tuple(
-            judge(table, baseline, version, alpha=alpha)
+            judge(table, baseline, version, alpha=alpha, margin=margin)
             for version in chosen
             if baseline is not None and version != baseline
         ),

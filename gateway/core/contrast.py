@@ -7,6 +7,7 @@ depends on how many labels there are, never on what they say.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.core.rates import rate_difference
 from gateway.core.scores import has_numbers
 from gateway.core.statistics import (
     Interval,
@@ -14,7 +15,6 @@ from gateway.core.statistics import (
     mean_interval,
     paired_doubt,
     paired_interval,
-    rate_interval,
 )
 from gateway.core.sums import NOTHING, Sums, Table
 
@@ -100,8 +100,8 @@ def _paired_means(pairs: float, forward: Sums, backward: Sums, *, alpha: float) 
 
 
 def _unpaired_rates(first: Sums, second: Sums, *, alpha: float) -> Contrast:
-    def rate(sums: Sums, factor: float) -> Interval:
-        return rate_interval(factor * sums["right"], factor * sums["rows"], alpha=alpha / 2)
+    def rate(sums: Sums, factor: float) -> tuple[float, float]:
+        return factor * min(sums["right"], sums["rows"]), factor * sums["rows"]
 
     return Contrast(
         "accuracy",
@@ -109,7 +109,7 @@ def _unpaired_rates(first: Sums, second: Sums, *, alpha: float) -> Contrast:
         baseline_n=first["rows"],
         candidate_n=second["rows"],
         value=second["right"] / second["rows"] - first["right"] / first["rows"],
-        interval=lambda factor: difference(rate(first, factor), rate(second, factor)),
+        interval=lambda factor: rate_difference(rate(first, factor), rate(second, factor), alpha=alpha),
     )
 
 

@@ -76,7 +76,7 @@ def test_a_paired_verdict_names_the_better_version_with_its_numbers() -> None:
     assert third.better == "3"
     assert third.paired
     assert third.sentence == (
-        "3 is better than 1 by 14.2 points of accuracy (95 % interval 10.1 to 18.9, 812 paired labels)"
+        "3 is better than 1 by 14.2 points of accuracy (95 % interval 10.2 to 18.5, 812 paired labels)"
     )
     assert third.doubt is not None
     assert third.doubt < 1e-6
@@ -88,7 +88,7 @@ def test_a_worse_candidate_reads_from_the_side_of_the_better_one() -> None:
     assert found.difference is not None
     assert found.difference.value == pytest.approx(-115 / 812)
     assert found.sentence == (
-        "3 is better than 1 by 14.2 points of accuracy (95 % interval 10.1 to 18.9, 812 paired labels)"
+        "3 is better than 1 by 14.2 points of accuracy (95 % interval 10.2 to 18.5, 812 paired labels)"
     )
 
 
