@@ -1,19 +1,19 @@
 """Whether answers or inputs have moved away from a reference, without labels: counts of the same bins, twice.
 
-The distance is total variation: the share of the current values that would have to be in another bin. `doubt`
-is an anytime-valid p-value for "both were drawn from one distribution": an alarm at `doubt <= alpha` is false
-with probability at most alpha, however often somebody looks, though the reference is only a sample itself and
-whichever of the two grows when. Half of the capital bets on single bins (the product of two arms' martingales
-for that bin's rate, `core.rates`), half on all bins at once: each sample's marginal likelihood under weights of
-Dirichlet(1/2, ...), divided by the likelihood under the best single distribution, which no true one exceeds
-(universal inference).
+The distance is total variation: the share of the current values that would have to be in another bin.
+`doubt` is an anytime-valid p-value for "both were drawn from one distribution": an alarm at `doubt <=
+alpha` is false with probability at most alpha, however often somebody looks, though the reference is only a
+sample itself and whichever of the two grows when. Half of the capital bets on single bins (the product of
+two arms' martingales for that bin's rate, `core.rates`), half on all bins at once: each sample's marginal
+likelihood under weights of Dirichlet(1/2, ...), divided by the likelihood under the best single
+distribution, which no true one exceeds (universal inference).
 
 Assumptions: values within a sample are independent and of one distribution; the bins do not depend on the
-values. So a reference that is chosen for its bins must be another one than this: values of bins that were not
-foreseen belong in one bin "other".
+values. So a reference that is chosen for its bins must be another one than this: values of bins that were
+not foreseen belong in one bin "other".
 
-Sources: Krichevsky, Trofimov, "The performance of universal encoding" (1981); Wasserman, Ramdas, Balakrishnan,
-"Universal inference" (2020); Ville (1939). Called by gates and alarms. It knows counts only.
+Sources: Krichevsky, Trofimov, "The performance of universal encoding" (1981); Wasserman, Ramdas,
+Balakrishnan, "Universal inference" (2020); Ville (1939). Called by gates and alarms. It knows counts only.
 """
 
 import math
@@ -64,7 +64,7 @@ def drift(reference: Mapping[str, float], current: Mapping[str, float], *, alpha
         distance=distance,
         low=min(low, distance),
         high=max(high, distance),
-        doubt=math.exp(-max(0.0, _log_evidence(counts, (before, after)))),
+        doubt=math.exp(-max(0.0, log_evidence(counts, (before, after)))),
         reference_n=before,
         current_n=after,
         largest=tuple(sorted(moved, key=lambda bin_: -abs(_step(bin_)))[:_LARGEST]),
@@ -86,21 +86,22 @@ def _bounds(counts: Sequence[Pair], sizes: Pair, *, alpha: float) -> Pair:
     return low, min(1.0, far / 2)
 
 
-def _log_evidence(counts: Sequence[Pair], sizes: Pair) -> float:
+def log_evidence(counts: Sequence[Pair], sizes: Pair) -> float:
+    """The logarithm of an e-value against "both samples are of one distribution"."""
     if len(counts) < 2:
         return 0.0
     single = log_mixture(
         log_evidence_of_difference((before, sizes[0]), (after, sizes[1])) for before, after in counts
     )
     whole = (
-        _log_marginal([before for before, _ in counts])
-        + _log_marginal([after for _, after in counts])
+        log_marginal([before for before, _ in counts])
+        + log_marginal([after for _, after in counts])
         - _log_best([before + after for before, after in counts])
     )
     return log_mixture((single - math.log(len(counts)), whole)) - math.log(2)
 
 
-def _log_marginal(counts: Sequence[float]) -> float:
+def log_marginal(counts: Sequence[float]) -> float:
     """Likelihood of a sequence with these counts, averaged over Dirichlet(1/2, ..., 1/2)."""
     bins = len(counts)
     return (

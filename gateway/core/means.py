@@ -1,10 +1,10 @@
 """Means: of values in a known range, exact for every n, and one-sided bounds, at any look.
 
 A value in [low, high] is scaled to [0, 1]. Betting the fraction `b` of the capital on "the mean is above m"
-multiplies it by `1 + b y`, `y = (x - m) / m`, which is at least `exp(b y + (log(1 - b) + b) y^2)` (Fan, Grama,
-Liu 2015, Lemma 4.1). That bound needs only n, the sum and the sum of squares, so it is known from sums what a
-mixture of bets has become at least. Unlike `statistics.mean_interval` it promises coverage for every n and
-every distribution in the range; it costs some width, and a range that must really be kept.
+multiplies it by `1 + b y`, `y = (x - m) / m`, which is at least `exp(b y + (log(1 - b) + b) y^2)` (Fan,
+Grama, Liu 2015, Lemma 4.1). That bound needs only n, the sum and the sum of squares, so it is known from
+sums what a mixture of bets has become at least. Unlike `statistics.mean_interval` it promises coverage for
+every n and every distribution in the range; it costs some width, and a range that must really be kept.
 
 Sources: Fan, Grama, Liu, "Exponential inequalities for martingales with applications" (2015); Howard et al.
 (2021), empirical Bernstein; Waudby-Smith and Ramdas (2024). Called by gates and whoever knows a range.
@@ -38,7 +38,7 @@ def bounded_mean_lower(
     limit = -math.log(alpha)
 
     def rejects(mean: float) -> bool:
-        return _log_capital_at_least(n, scaled, scaled_squares, mean) >= limit
+        return log_capital_at_least(n, scaled, scaled_squares, mean) >= limit
 
     return low + width * last_rejected(rejects, rejected=0.0, kept=seen)
 
@@ -64,7 +64,7 @@ def mean_upper(n: float, total: float, squares: float, *, alpha: float) -> float
     return mean_interval(n, total, squares, alpha=2 * alpha / (1 + alpha)).high
 
 
-def _log_capital_at_least(n: float, total: float, squares: float, mean: float) -> float:
+def log_capital_at_least(n: float, total: float, squares: float, mean: float) -> float:
     """A mean that is rejected rejects every smaller one: the true capital falls in the supposed mean."""
     if mean <= 0:
         return -math.inf

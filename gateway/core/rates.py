@@ -1,14 +1,16 @@
 """Rates: the difference of two independent ones, and one-sided bounds of a single one, at any look.
 
 Difference: for supposed rates (p, q) the product of both arms' martingales is a martingale however the arms
-take turns, as long as who comes next does not depend on values not seen yet. The interval is every `q - p` for
-which some pair stays below `1/alpha`. It pays `alpha` once, where the union bound pays twice, and for both
-errors being large at once instead of each. The two strengths of bets (few labels, many labels) are averaged.
+take turns, as long as who comes next does not depend on values not seen yet. The interval is every `q - p`
+for which some pair stays below `1/alpha`. It pays `alpha` once, where the union bound pays twice, and for
+both errors being large at once instead of each. The two strengths of bets (few labels, many labels) are
+averaged.
 
-One-sided: weights on one side of the supposed rate only, so that a gate that asks one question pays for one.
+One-sided: weights on one side of the supposed rate only, so that a gate that asks one question pays for
+one.
 
-Sources: Robbins (1970); Howard, Ramdas, McAuliffe, Sekhon (2021), section 3; Ville (1939). Continued fraction
-of the incomplete beta function: DLMF 8.17.22. Called by `core.contrast`, `core.drift` and gates.
+Sources: Robbins (1970); Howard, Ramdas, McAuliffe, Sekhon (2021), section 3; Ville (1939). Continued
+fraction of the incomplete beta function: DLMF 8.17.22. Called by `core.contrast`, `core.drift` and gates.
 """
 
 import math
@@ -24,7 +26,7 @@ from gateway.core.statistics import (
 )
 
 # (strength, share of the capital): the first is tight at thousands of labels of each arm, the second at tens.
-_STRENGTHS = ((1200.0, 0.9), (40.0, 0.1))
+STRENGTHS = ((1200.0, 0.9), (40.0, 0.1))
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _NARROWINGS = 26  # of the range of the free rate: to 4e-6 of it
 _HALVINGS = 24  # of the difference: to 1e-7
@@ -71,7 +73,7 @@ def log_evidence_of_difference(
             math.log(share)
             + log_martingale_of_rate(*first, rate, strength=strength)
             + log_martingale_of_rate(*second, other, strength=strength)
-            for strength, share in _STRENGTHS
+            for strength, share in STRENGTHS
         )
 
     return _smallest(product, low=max(0.0, -supposed), high=min(1.0, 1.0 - supposed))

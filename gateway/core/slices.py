@@ -1,12 +1,13 @@
 """Which of many slices are worse than a margin allows, with one error budget for all of them.
 
-A model that is better on the whole may be worse for one country. Asking every slice at 5 % would raise false
-alarms with the number of slices; here the chance that any slice is ever accused wrongly is at most alpha. The
-k-th slice gets the share 1 / (k (k + 1)) of alpha: all shares together are 1 however many slices appear later,
-so nobody must know their number at first. Slices that were found worse pass their share on to the rest (Holm
-1979, weighted; valid at every look because each interval is a confidence sequence).
+A model that is better on the whole may be worse for one country. Asking every slice at 5 % would raise
+false alarms with the number of slices; here the chance that any slice is ever accused wrongly is at most
+alpha. The k-th slice gets the share 1 / (k (k + 1)) of alpha: all shares together are 1 however many slices
+appear later, so nobody must know their number at first. Slices that were found worse pass their share on to
+the rest (Holm 1979, weighted; valid at every look because each interval is a confidence sequence).
 
-The order must not depend on how slices do: by first appearance, or as the operator lists them. Called by gates.
+The order must not depend on how slices do: by first appearance, or as the operator lists them. Called by
+gates.
 """
 
 from collections.abc import Callable, Mapping

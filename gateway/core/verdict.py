@@ -1,8 +1,8 @@
 """Is the candidate better than the baseline, and how sure is that: one pair of versions, one sentence.
 
 Called by `core.compare`. A verdict is decided only when the confidence sequence of the difference excludes
-0; otherwise it says what is missing and about how many more labels are expected to be needed. With a margin the
-question is another one: is the candidate not worse than the baseline by more than the margin.
+0; otherwise it says what is missing and about how many more labels are expected to be needed. With a margin
+the question is another one: is the candidate not worse than the baseline by more than the margin.
 """
 
 import math
@@ -21,8 +21,8 @@ class Verdict:
     """`difference` is positive where the candidate is better, whatever the metric: an error counts negative.
 
     `better` is None while it is not decided. `doubt` is an anytime-valid p-value, given for paired classes.
-    `more_labels` is an estimate, None where there is nothing to estimate it from. `margin` is in the metric's own
-    unit (0.01 is one point of accuracy); `within_margin` answers for it, and is None while that is not decided.
+    `more_labels` is an estimate, None where there is nothing to estimate it from. `margin` is in the unit of
+    the metric (0.01: one point of accuracy); `within_margin` answers for it, None while that is undecided.
     """
 
     baseline: str
