@@ -358,7 +358,7 @@ def first_unpaired(rng: np.random.Generator) -> float:
         a, b = strength * pooled + 0.5, strength * (1 - pooled) + 0.5
         for s in (s1, s2):
             for sign, x, y in ((1, s + a, n - s + b), (-1, a, b)):
-                log += sign * (_LGAMMA(x) + _LGAMMA(y) - _LGAMMA(x + y)).astype(float)
+                log += sign * np.asarray(_LGAMMA(x) + _LGAMMA(y) - _LGAMMA(x + y), float)
             log -= s * np.log(pooled) + (n - s) * np.log1p(-pooled)
         logs.append(log)
     for k in np.flatnonzero(np.logaddexp(*logs) >= -math.log(ALPHA)):

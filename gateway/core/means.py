@@ -53,7 +53,8 @@ def bounded_mean_upper(
 def mean_lower(n: float, total: float, squares: float, *, alpha: float) -> float:
     """One-sided form of `statistics.mean_interval`, asymptotic like it, for one question.
 
-    Where the two-sided mixture has reached M on the upper side, its upper half has at least 2 M - 1: the lower
+    Where the two-sided mixture has reached M on the upper side, its upper half has at least 2 M - 1:
+    the lower
     half has lost there. So M = (1 + 1/alpha) / 2 suffices.
     """
     return mean_interval(n, total, squares, alpha=2 * alpha / (1 + alpha)).low

@@ -176,7 +176,8 @@ def quantile_ratio(
 ) -> Interval | None:
     """How many times the first's latency quantile the second's is; None while one has no requests.
 
-    Union bound of two quantiles at alpha/2: counts of buckets leave nothing that could be shared between them.
+    Union bound of two quantiles at alpha/2: counts of buckets leave nothing that could be shared
+    between them.
     """
     before = latency_quantile(first, share, alpha=alpha / 2)
     after = latency_quantile(second, share, alpha=alpha / 2)

@@ -1,4 +1,4 @@
-"""Differences of rates, bounded means and one-sided bounds: against brute force, and looked at all the time."""
+"""Differences of rates, bounded means and one-sided bounds: by brute force, and always looked at."""
 
 import math
 
