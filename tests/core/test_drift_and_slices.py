@@ -83,7 +83,7 @@ def test_a_slice_that_is_worse_is_named_though_the_whole_is_better() -> None:
 
 
 def test_a_found_slice_passes_its_budget_on() -> None:
-    late = at(400, 4, 26)
+    late = at(400, 3, 29)
     slices = {**{f"fine{place}": at(50, 2, 2) for place in range(19)}, "late": late}
     assert worst_slices(slices, alpha=0.05) == ()
     bad = {**{f"bad{place}": at(500, 2, 90) for place in range(19)}, "late": late}
