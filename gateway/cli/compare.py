@@ -28,6 +28,13 @@ _METRICS = ("accuracy", "mae", "rmse", "reward")
 )
 @click.option("--slices", is_flag=True, help="Apart for each value of the headers in `record.slices`.")
 @click.option(
+    "--margin",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SIZE",
+    help="Ask whether a version is not worse by more than SIZE: 0.01 is one point of accuracy.",
+)
+@click.option(
     "--plot",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
@@ -39,6 +46,7 @@ def compare(
     model: str,
     versions: tuple[str, ...],
     since: str,
+    margin: float,
     disagreements: bool,
     download: str | None,
     slices: bool,
@@ -53,7 +61,12 @@ def compare(
     if slices:
         return _slices(session, model, versions, since)
     found = session.client.get(
-        "models", model, "compare", since_s=parse_since(since), versions=",".join(versions) or None
+        "models",
+        model,
+        "compare",
+        since_s=parse_since(since),
+        versions=",".join(versions) or None,
+        margin=margin or None,
     )
     out = session.out
     out.value(found)

@@ -50,12 +50,18 @@ def compare(
     *,
     versions: Sequence[str] | None = None,
     alpha: float = 0.05,
+    margin: float = 0.0,
 ) -> Comparison:
-    """`evidence` is minute -> field of `contract.evidence` -> sum; `versions` restricts and orders."""
-    return compare_table(read(evidence), versions=versions, alpha=alpha)
+    """`evidence` is minute -> field of `contract.evidence` -> sum; `versions` restricts and orders.
+
+    `margin` is how much worse than the baseline a version may be, in the unit of its metric.
+    """
+    return compare_table(read(evidence), versions=versions, alpha=alpha, margin=margin)
 
 
-def compare_table(table: Table, *, versions: Sequence[str] | None = None, alpha: float = 0.05) -> Comparison:
+def compare_table(
+    table: Table, *, versions: Sequence[str] | None = None, alpha: float = 0.05, margin: float = 0.0
+) -> Comparison:
     """The same of sums that are read already: of a slice, for instance."""
     chosen = list(dict.fromkeys(versions)) if versions else _all_versions(table)
     baseline = chosen[0] if versions else _busiest(table, chosen)
@@ -65,7 +71,7 @@ def compare_table(table: Table, *, versions: Sequence[str] | None = None, alpha:
         versions=_rows(table, chosen, alpha=alpha),
         agreements=_agreements(table, chosen, alpha=alpha),
         verdicts=tuple(
-            judge(table, baseline, version, alpha=alpha)
+            judge(table, baseline, version, alpha=alpha, margin=margin)
             for version in chosen
             if baseline is not None and version != baseline
         ),

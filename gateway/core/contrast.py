@@ -7,6 +7,7 @@ depends on how many labels there are, never on what they say.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.core.rates import rate_difference
 from gateway.core.scores import has_numbers
 from gateway.core.statistics import (
     Interval,
@@ -14,7 +15,6 @@ from gateway.core.statistics import (
     mean_interval,
     paired_doubt,
     paired_interval,
-    rate_interval,
 )
 from gateway.core.sums import NOTHING, Sums, Table
 
@@ -107,8 +107,8 @@ def _unpaired_rates(first: Sums, second: Sums, *, alpha: float) -> Contrast:
     def right(sums: Sums) -> float:
         return min(sums["right"], sums["rows"])  # odd evidence must not be an error
 
-    def rate(sums: Sums, factor: float) -> Interval:
-        return rate_interval(factor * right(sums), factor * sums["rows"], alpha=alpha / 2)
+    def rate(sums: Sums, factor: float) -> tuple[float, float]:
+        return factor * right(sums), factor * sums["rows"]
 
     return Contrast(
         "accuracy",
@@ -116,7 +116,7 @@ def _unpaired_rates(first: Sums, second: Sums, *, alpha: float) -> Contrast:
         baseline_n=first["rows"],
         candidate_n=second["rows"],
         value=right(second) / second["rows"] - right(first) / first["rows"],
-        interval=lambda factor: difference(rate(first, factor), rate(second, factor)),
+        interval=lambda factor: rate_difference(rate(first, factor), rate(second, factor), alpha=alpha),
     )
 
 

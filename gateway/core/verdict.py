@@ -1,7 +1,8 @@
 """Is the candidate better than the baseline, and how sure is that: one pair of versions, one sentence.
 
 Called by `core.compare`. A verdict is decided only when the confidence sequence of the difference excludes
-0; otherwise it says what is missing and about how many more labels are expected to be needed.
+0; otherwise it says what is missing and about how many more labels are expected to be needed. With a margin
+the question is another one: is the candidate not worse than the baseline by more than the margin.
 """
 
 import math
@@ -20,7 +21,8 @@ class Verdict:
     """`difference` is positive where the candidate is better, whatever the metric: an error counts negative.
 
     `better` is None while it is not decided. `doubt` is an anytime-valid p-value, given for paired classes.
-    `more_labels` is an estimate, None where there is nothing to estimate it from.
+    `more_labels` is an estimate, None where there is nothing to estimate it from. `margin` is in the unit of
+    the metric (0.01: one point of accuracy); `within_margin` answers for it, None while that is undecided.
     """
 
     baseline: str
@@ -33,23 +35,30 @@ class Verdict:
     candidate_labels: int
     doubt: float | None
     more_labels: int | None
+    margin: float
+    within_margin: bool | None
     sentence: str
 
 
-def judge(table: Table, baseline: str, candidate: str, *, alpha: float) -> Verdict:
-    """The verdict about two versions of one model."""
+def judge(table: Table, baseline: str, candidate: str, *, alpha: float, margin: float = 0.0) -> Verdict:
+    """The verdict about two versions of one model; `margin` >= 0 is how much worse the candidate may be."""
     found = contrast(table, baseline, candidate, alpha=alpha)
     if isinstance(found, str):
-        return _undecidable(table, baseline, candidate, sentence=found)
+        return _undecidable(table, baseline, candidate, margin=margin, sentence=found)
     interval = found.interval(1.0)
     leader, other = (candidate, baseline) if found.value > 0 else (baseline, candidate)
     is_decided = interval.excludes(0.0)
+    within = _within(interval, margin)
     more = None
-    if not is_decided and found.value != 0:
-        more = needed(found.labels, lambda factor: found.interval(factor).excludes(0.0))
+    if (within is None if margin > 0 else not is_decided) and found.value != -margin:
+        more = needed(found.labels, lambda factor: found.interval(factor).excludes(-margin))
     basis = _basis(found, interval, baseline, candidate, alpha=alpha)
     size = f"{_number(found, abs(found.value), interval)} {_unit(found)}"
-    if is_decided:
+    if margin > 0:
+        sentence = _at_margin(found, baseline, candidate, margin=margin, within=within)
+        sentence += f" ({'ahead' if found.value > 0 else 'behind'} by {size}; {basis})"
+        sentence += "" if within is not None else f"; {_outlook(more)}"
+    elif is_decided:
         sentence = f"{leader} is better than {other} by {size} ({basis})"
     elif found.value == 0:
         sentence = f"not decided: {candidate} and {baseline} are level in {_NOUNS[found.metric]} ({basis})"
@@ -66,11 +75,26 @@ def judge(table: Table, baseline: str, candidate: str, *, alpha: float) -> Verdi
         candidate_labels=round(found.candidate_n),
         doubt=found.doubt,
         more_labels=None if more is None else math.ceil(more),
+        margin=margin,
+        within_margin=within,
         sentence=sentence,
     )
 
 
-def _undecidable(table: Table, baseline: str, candidate: str, *, sentence: str) -> Verdict:
+def _within(interval: Interval, margin: float) -> bool | None:
+    if interval.low > -margin:
+        return True
+    return False if interval.high < -margin else None
+
+
+def _at_margin(found: Contrast, baseline: str, candidate: str, *, margin: float, within: bool | None) -> str:
+    size = f"{100 * margin:g}" if found.metric == "accuracy" else f"{margin:g}"
+    says = {True: "is not worse", False: "is worse", None: "may be worse"}[within]
+    start = "not decided: " if within is None else ""
+    return f"{start}{candidate} {says} than {baseline} by more than {size} {_unit(found)}"
+
+
+def _undecidable(table: Table, baseline: str, candidate: str, *, margin: float, sentence: str) -> Verdict:
     return Verdict(
         baseline=baseline,
         candidate=candidate,
@@ -82,6 +106,8 @@ def _undecidable(table: Table, baseline: str, candidate: str, *, sentence: str) 
         candidate_labels=round(table.both_roles(candidate)["rows"]),
         doubt=None,
         more_labels=None,
+        margin=margin,
+        within_margin=None,
         sentence=sentence,
     )
 

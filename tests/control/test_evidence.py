@@ -49,9 +49,16 @@ async def test_versions_can_be_chosen_and_the_first_is_the_baseline(
     assert (found["baseline"], [row["version"] for row in found["versions"]]) == ("2", ["2", "1"])
 
 
+async def test_a_margin_is_asked_of_every_verdict(api: httpx2.AsyncClient, minute: int) -> None:
+    (verdict,) = (await compare(api, margin="0.02"))["verdicts"]
+    assert (verdict["margin"], verdict["within_margin"]) == (0.02, None)
+    assert "by more than 2 points of accuracy" in verdict["sentence"]
+
+
 @pytest.mark.parametrize(
     ("params", "status", "code"),
     [
+        ({"margin": "-1"}, 400, "bad_request"),
         ({"versions": "9"}, 404, "unknown_version"),
         ({"since_s": "1"}, 400, "bad_request"),
         ({"since_s": "x"}, 400, "bad_request"),

@@ -76,7 +76,7 @@ def test_a_paired_verdict_names_the_better_version_with_its_numbers() -> None:
     assert third.better == "3"
     assert third.paired
     assert third.sentence == (
-        "3 is better than 1 by 14.2 points of accuracy (95 % interval 10.1 to 18.9, 812 paired labels)"
+        "3 is better than 1 by 14.2 points of accuracy (95 % interval 10.2 to 18.5, 812 paired labels)"
     )
     assert third.doubt is not None
     assert third.doubt < 1e-6
@@ -88,7 +88,7 @@ def test_a_worse_candidate_reads_from_the_side_of_the_better_one() -> None:
     assert found.difference is not None
     assert found.difference.value == pytest.approx(-115 / 812)
     assert found.sentence == (
-        "3 is better than 1 by 14.2 points of accuracy (95 % interval 10.1 to 18.9, 812 paired labels)"
+        "3 is better than 1 by 14.2 points of accuracy (95 % interval 10.2 to 18.5, 812 paired labels)"
     )
 
 
@@ -276,3 +276,46 @@ def test_the_error_rate_counts_what_speaks_against_the_version_only() -> None:
     assert row.errors == {"invalid_input": 10, "bad_upstream": 5, "client_gone": 5}
     assert row.error_rate is not None
     assert row.error_rate.value == 0.05
+
+
+def test_a_margin_asks_whether_the_candidate_is_not_worse_by_more_than_it() -> None:
+    level = {
+        **of_role(PRIMARY, "1", rows=2000, right=1800),
+        **of_role(SHADOW, "2", rows=2000, right=1798),
+        **of_pair(PAIRED, "1", "2", rows=2000, b=12, c=10),
+    }
+    (within,) = compare({1: level}, margin=0.02).verdicts
+    assert (within.within_margin, within.better, within.margin) == (True, None, 0.02)
+    assert within.sentence.startswith(
+        "2 is not worse than 1 by more than 2 points of accuracy (behind by 0.1"
+    )
+    (open_,) = compare({1: level}, margin=0.002).verdicts
+    assert open_.within_margin is None
+    assert open_.sentence.startswith("not decided: 2 may be worse than 1 by more than 0.2 points of accuracy")
+    assert open_.more_labels is not None
+    assert compare({1: level}).verdicts[0].within_margin is None
+
+
+def test_a_candidate_that_is_worse_by_more_than_the_margin_is_told_so() -> None:
+    found = compare({1: DEMO}, versions=("3", "1"), margin=0.05).verdicts[0]
+    assert found.within_margin is False
+    assert found.sentence.startswith("1 is worse than 3 by more than 5 points of accuracy (behind by 14.2")
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_as_many_more_labels_as_expected_do_decide_at_the_margin(paired: bool) -> None:
+    def evidence(factor: float) -> dict[str, float]:
+        pairs = of_pair(PAIRED, "1", "2", rows=500 * factor, b=12 * factor, c=11 * factor) if paired else {}
+        return {
+            **of_role(PRIMARY, "1", rows=500 * factor, right=450 * factor),
+            **of_role(PRIMARY, "2", rows=500 * factor, right=449 * factor),
+            **pairs,
+        }
+
+    (found,) = compare({1: evidence(1)}, margin=0.01).verdicts
+    assert found.paired is paired
+    assert found.more_labels is not None
+    seen = 500 if paired else 1000
+    factor = (seen + found.more_labels) / seen
+    assert compare({1: evidence(factor)}, margin=0.01).verdicts[0].within_margin is True
+    assert compare({1: evidence(0.95 * factor)}, margin=0.01).verdicts[0].within_margin is None

@@ -12,6 +12,7 @@ from scipy import optimize, special, stats
 
 from gateway.contract.latency import BOUNDS_US, BUCKETS, bucket_of
 from gateway.core.statistics import (
+    BETS,
     EVERYTHING,
     Interval,
     difference,
@@ -36,7 +37,8 @@ def misses(excludes: Callable[[np.ndarray], bool], draw: Callable[[np.random.Gen
 
 def scipy_rate_interval(successes: int, n: int, alpha: float) -> tuple[float, float]:
     def log_martingale(rate: float) -> float:
-        mixture = special.betaln(successes + 0.5, n - successes + 0.5) - special.betaln(0.5, 0.5)
+        a, b = 40 * rate + 0.5, 40 * (1 - rate) + 0.5
+        mixture = special.betaln(successes + a, n - successes + b) - special.betaln(a, b)
         return float(
             mixture - special.xlogy(successes, rate) - special.xlog1py(n - successes, -rate) + math.log(alpha)
         )
@@ -87,8 +89,9 @@ def test_a_mean_interval_is_the_published_closed_form() -> None:
 
 def capital_by_hand(values: list[int], mean: float) -> float:
     """Play every bet value by value instead of by counts."""
-    bets = [0.95 * 0.5**step / (1 + mean) for step in range(12)]
-    return sum(math.prod(1 + bet * (value - mean) for value in values) for bet in bets) / len(bets)
+    return sum(
+        share * math.prod(1 + bet / (1 + mean) * (value - mean) for value in values) for bet, share in BETS
+    )
 
 
 def test_a_paired_interval_ends_where_the_capital_of_bets_reaches_the_limit() -> None:

@@ -189,7 +189,7 @@ async def test_a_key_of_another_type_stops_a_commit_before_it_writes(redis: Redi
 async def test_a_key_of_another_type_stops_predictions_before_they_write(redis: Redis) -> None:
     predictions = Predictions(redis)
     known, fresh = new_id(), new_id()
-    raw = record("1", "c", 1, at_s=60)
+    raw = record("1", "n", None, at_s=60)  # of which nothing is counted before its label
     await predictions.write("digits", "r0", batch(entry(known, raw)))
     written = batch(entry(fresh, raw), entry("own", raw))
     written.increments[1] = {"p|1|n": 1}
@@ -197,6 +197,7 @@ async def test_a_key_of_another_type_stops_predictions_before_they_write(redis: 
         keys.waiting("digits"),
         keys.corrections("digits"),
         keys.evidence("digits", 1),
+        keys.evidence_of_hour("digits", 0),
         keys.flushed("digits", "r1"),
         keys.predictions("digits", "=own"),
     ):

@@ -35,6 +35,9 @@ async def compare_versions(
     control: Control,
     since_s: SinceS = 86_400,
     versions: Annotated[str | None, Query(description="names separated by commas; absent = all")] = None,
+    margin: Annotated[
+        float, Query(ge=0, le=1e9, description="how much worse a version may be (0.01: a point of accuracy)")
+    ] = 0.0,
 ) -> dict[str, Any]:
     """Versions side by side over the last `since_s` seconds, in whole minutes (from six hours on: hours)."""
     registered = await versions_of(control.documents, model)
@@ -53,7 +56,7 @@ async def compare_versions(
         "since_s": since_s,
         "first_minute": first,
         "last_minute": minute,
-        **to_json(compare(evidence, versions=asked)),
+        **to_json(compare(evidence, versions=asked, margin=margin)),
     }
 
 

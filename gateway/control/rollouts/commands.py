@@ -46,8 +46,10 @@ class Wish:
 async def start(
     parts: Parts, model: str, plan: Plan, *, author: str, reason: str, dry_run: bool, force: bool = False
 ) -> Found:
-    """The rollout at its first step. Raises CallerError with every problem of the plan at once, then with every
-    rule of policy that it breaks; its steps are not asked again."""
+    """The rollout at its first step.
+
+    Raises CallerError with every problem of the plan at once, then with every rule of policy that it breaks.
+    """
     plan = plan.model_copy(update={"model": _model_of(plan, model)})
     newest = await find_rollout(parts.documents, model)
     if newest is not None and not newest.rollout.is_over:

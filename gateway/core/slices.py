@@ -1,0 +1,39 @@
+"""Which of many slices are worse than a margin allows, with one error budget for all of them.
+
+A model that is better on the whole may be worse for one country. Asking every slice at 5 % would raise
+false alarms with the number of slices; here the chance that any slice is ever accused wrongly is at most
+alpha. The k-th slice gets the share 1 / (k (k + 1)) of alpha: all shares together are 1 however many slices
+appear later, so nobody must know their number at first. Slices that were found worse pass their share on to
+the rest (Holm 1979, weighted; valid at every look because each interval is a confidence sequence).
+
+The order must not depend on how slices do: by first appearance, or as the operator lists them. Called by
+gates.
+"""
+
+from collections.abc import Callable, Mapping
+
+from gateway.core.statistics import Interval
+
+
+def worst_slices(
+    slices: Mapping[str, Callable[[float], Interval]], *, alpha: float, margin: float = 0.0
+) -> tuple[str, ...]:
+    """Names of slices whose difference is below `-margin`, most deeply so first.
+
+    Each value gives the interval of one slice's difference (positive where the candidate is better) at a
+    level of error; a `Contrast` is made at such a level by `core.contrast.contrast`.
+    """
+    shares = {name: 1 / (place * (place + 1)) for place, name in enumerate(slices, 1)}
+    found: dict[str, float] = {}
+    while True:
+        left = 1.0 - sum(shares[name] for name in found)
+        more = {
+            name: interval.high
+            for name, of in slices.items()
+            if name not in found and (interval := of(alpha * shares[name] / left)).high < -margin
+        }
+        if not more:
+            return tuple(sorted(found, key=lambda name: found[name]))
+        found |= more
+        if len(found) == len(slices):
+            return tuple(sorted(found, key=lambda name: found[name]))
