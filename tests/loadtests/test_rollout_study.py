@@ -1,5 +1,8 @@
 """`loadtests.rollout_study`: the simulated truth is what it says, and the counting is right."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -8,7 +11,7 @@ from gateway.contract.route import Route
 from gateway.core.rehearse import EMPTY, sum_of
 from gateway.core.scores import faults
 from gateway.core.sums import Table
-from loadtests.rollout_page import page
+from loadtests.rollout_page import Alarms, Cell, page
 from loadtests.rollout_study import (
     TEMPLATES,
     TRUTHS,
@@ -90,3 +93,36 @@ def test_a_small_study_gives_a_page_with_every_row() -> None:
 
 def test_every_template_for_classes_is_studied() -> None:
     assert set(TEMPLATES) == {"careful", "standard", "fast", "shadow-only", "blue-green", "demo"}
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def kept() -> tuple[list[Cell], list[Alarms], int]:
+    found = json.loads((ROOT / "loadtests" / "results" / "rollout-study.json").read_text())
+    cells = [Cell(**{**cell, "beyond": tuple(cell["beyond"])}) for cell in found["cells"]]
+    return cells, [Alarms(**alarms) for alarms in found["alarms"]], found["seed"]
+
+
+def test_the_page_says_what_the_kept_results_say() -> None:
+    cells, alarms, seed = kept()
+    assert (ROOT / "docs" / "rollouts-study.md").read_text() == page(cells, alarms, seed=seed)
+
+
+def test_in_two_thousand_rollouts_false_alarms_kept_to_the_error_that_is_stated() -> None:
+    _, alarms, _ = kept()
+    for found in alarms:
+        assert found.rollouts >= 2000
+        assert found.looks >= 120
+        assert found.fails_at_most <= found.allowed, found
+        assert found.passes_at_most <= found.allowed, found
+
+
+def test_no_candidate_that_breaks_a_gate_with_evidence_was_promoted_and_no_good_one_sent_back() -> None:
+    cells, _, _ = kept()
+    assert {cell.template for cell in cells} == set(TEMPLATES)
+    for cell in cells:
+        if cell.beyond and "no labels" not in cell.truth:
+            assert cell.promoted <= 0.05 * cell.rollouts, cell
+        if not cell.beyond:
+            assert cell.sent_back <= 0.05 * cell.rollouts, cell
