@@ -53,8 +53,8 @@ class RehearseRequest(Document):
 
 
 class CommandRequest(Document):
-    """`rollout_id`: only if it is this one; `wait_s`: for all gateways to serve what it changed;
-    `keep_route`: an abort that leaves the traffic as it is."""
+    """`rollout_id`: only if it is this one; `wait_s`: for all gateways to serve it; `keep_route`: an abort
+    that leaves the traffic as it is."""
 
     rollout_id: str | None = None
     reason: Reason = ""

@@ -87,7 +87,7 @@ async def list_routes(control: Control) -> dict[str, Any]:
 
 @one.get("/export")
 async def export(control: Control) -> dict[str, Any]:
-    """Every route as an operator would write it: without defaults and what follows from slots or rollouts."""
+    """Every route as an operator would write it, without defaults and what slots and rollouts derive."""
     documents, unreadable = [], []
     for field, envelope in (await control.documents.all("route/")).items():
         model = field.removeprefix("route/")

@@ -1,4 +1,4 @@
-"""Which evidence belongs to a rollout and its step: nothing from before, nothing too young, nothing lost."""
+"""Which evidence belongs to a rollout and to its step: nothing from before, too young, or lost."""
 
 import random
 from typing import Any
