@@ -41,9 +41,11 @@ def save(path: Path, snapshot: Snapshot, leases: Iterable[Lease]) -> None:
     """Raises OSError when the disk does not take it; the old file stays."""
     told = [lease.model_dump(mode="json") for lease in leases]
     beside = path.with_suffix(f".{os.getpid()}.new")
-    with beside.open("wb") as file:
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(msgspec.json.encode(_Head(FORMAT, snapshot.revision, told)) + b"\n")
-        lines = chain.from_iterable(model.lines() for model in snapshot.models.values())
+        lines = chain(
+            chain.from_iterable(model.lines() for model in snapshot.models.values()), snapshot.access.values()
+        )
         while piece := list(islice(lines, PIECE_DOCUMENTS)):
             file.write(b"\n".join(piece) + b"\n")
             file.flush()
