@@ -4,6 +4,8 @@
 Redis is back. Called by `turnout control`, by `turnout up` and by tests.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,18 +13,21 @@ from fastapi import FastAPI
 
 from gateway.contract.signature import Signature
 from gateway.control.answers import install_answers
-from gateway.control.api import evidence, explain, fleet, models, routes
+from gateway.control.api import audit, evidence, explain, fleet, keys, models, routes
 from gateway.control.artifacts import Artifacts
+from gateway.control.audit_heads import Heads
+from gateway.control.gate import Failures, Gate
 from gateway.control.guard import Guard
 from gateway.control.parts import Parts
 from gateway.control.probe import WorkerProbe
+from gateway.control.roles import PREFIX
 from gateway.control.settings import ControlSettings
+from gateway.store.audit import AuditStream
 from gateway.store.connection import connect
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
+from gateway.store.key_uses import KeyUses
 from gateway.store.predictions import Predictions
-
-PREFIX = "/api/v1"
 
 
 def build_app(settings: ControlSettings) -> FastAPI:
@@ -30,7 +35,13 @@ def build_app(settings: ControlSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        signing = asyncio.create_task(
+            parts.heads.keep_signing(settings.audit_head_s, now_ms=lambda: time.time_ns() // 1_000_000),
+            name="control-audit-heads",
+        )
         yield
+        signing.cancel()
+        await asyncio.wait([signing])
         await parts.aclose()
 
     app = FastAPI(
@@ -51,9 +62,18 @@ def build_app(settings: ControlSettings) -> FastAPI:
         fleet.router,
         evidence.router,
         explain.router,
+        keys.router,
+        audit.router,
     ):
         app.include_router(router, prefix=PREFIX)
     app.add_api_route("/healthz", _healthz, methods=["GET"])
+    app.add_middleware(
+        Gate,
+        settings=settings.access,
+        documents=parts.documents,
+        uses=parts.key_uses,
+        failures=parts.failures,
+    )
     # A wildcard address is no name of this API: a page of another site could use it.
     own_names = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
     app.add_middleware(Guard, allowed_hosts=(*settings.allowed_hosts, *own_names))
@@ -67,6 +87,7 @@ async def _healthz() -> dict[str, bool]:
 
 def _parts(settings: ControlSettings) -> Parts:
     redis = connect(settings.redis_url, name="turnout-control", timeout_s=settings.store_timeout_s)
+    stream = AuditStream(redis)
     return Parts(
         settings=settings,
         disconnect=redis.aclose,
@@ -77,6 +98,10 @@ def _parts(settings: ControlSettings) -> Parts:
             settings.artifacts_dir, inspect=_signature, max_bytes=settings.max_artifact_bytes
         ),
         probe=WorkerProbe(timeout_s=settings.probe_timeout_s),
+        audit=stream,
+        heads=Heads(stream, settings.data_dir),
+        key_uses=KeyUses(redis),
+        failures=Failures(),
     )
 
 

@@ -44,15 +44,15 @@ class Heads:
         self._last: Head | None = None
         self.problem = ""  # why no head can be signed
 
-    async def known(self) -> dict[int, Head]:
-        """Every head whose signature holds, by revision: of the file and of Redis."""
-        lines = [*await asyncio.to_thread(self._read_file), *await self._stream.heads()]
-        heads = (head_from(line) for line in lines)
-        return {head.revision: head for head in heads if head is not None and self.is_ours(head)}
-
-    def is_ours(self, head: Head) -> bool:
+    async def known(self) -> tuple[dict[int, Head], int]:
+        """Every head whose signature holds, by revision, of the file and of Redis; and how many lie in Redis
+        whose does not."""
         key = self._read_key()
-        return key is not None and hmac.compare_digest(_signed(head, key).mac, head.mac)
+        kept = [head_from(line) for line in await asyncio.to_thread(self._read_file)]
+        found = [head_from(line) for line in await self._stream.heads()]
+        ours = [head for head in (*kept, *found) if head is not None and _is_ours(head, key)]
+        strangers = sum(head is None or not _is_ours(head, key) for head in found)
+        return {head.revision: head for head in ours}, strangers
 
     async def sign(self, *, now_ms: int) -> Head | None:
         """A head of everything up to now; the last one where nothing came since; None without any entry.
@@ -78,9 +78,7 @@ class Heads:
             if walk.entries == 0:
                 self._last = last
                 return last
-            head = Head(
-                walk.revision, walk.entry_id.decode(), walk.link.decode(), walk.sum.decode(), now_ms
-            )
+            head = Head(walk.revision, walk.entry_id.decode(), walk.link.decode(), walk.sum.decode(), now_ms)
             signed = _signed(head, await asyncio.to_thread(self._own_key))
             await asyncio.to_thread(self._append, signed)
             await self._stream.add_head(orjson.dumps(asdict(signed)))
@@ -104,7 +102,7 @@ class Heads:
             told = problem
 
     async def _newest(self) -> Head | None:
-        known = await self.known()
+        known, _ = await self.known()
         return known[max(known)] if known else None
 
     def _read_file(self) -> list[bytes]:
@@ -162,6 +160,10 @@ def head_from(line: bytes) -> Head | None:
     numbers = (head.revision, head.at_ms)
     is_typed = all(isinstance(text, str) for text in texts) and all(type(n) is int for n in numbers)
     return head if is_typed else None
+
+
+def _is_ours(head: Head, key: bytes | None) -> bool:
+    return key is not None and hmac.compare_digest(_signed(head, key).mac.encode(), head.mac.encode())
 
 
 def _signed(head: Head, key: bytes) -> Head:

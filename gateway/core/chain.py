@@ -97,11 +97,11 @@ class Walk:
         if head is not None:
             self._meet(head)
 
-    def end(self, *, counter: int) -> None:
-        """`counter`: the revision as its own key in Redis says."""
-        if self.revision != counter:
+    def end(self, *, at_least: int, at_most: int) -> None:
+        """The installation's revision, by its own key in Redis, before and after the walk."""
+        if not at_least <= self.revision <= at_most:
             self._say(
-                f"the newest entry is revision {self.revision}, but the installation is at {counter}: "
+                f"the newest entry is revision {self.revision}, but the installation is at {at_most}: "
                 "entries at the end are missing, or the counter was changed"
             )
         beyond = [revision for revision in self.heads if revision > self.revision]

@@ -40,7 +40,7 @@ from gateway.observe.state import MetricsState
 from gateway.store.connection import connect
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
-from gateway.store.key_uses import note_uses
+from gateway.store.key_uses import KeyUses
 from gateway.store.predictions import Predictions
 from gateway.store.watch import Watch
 from gateway.upstream.pool import PoolSet
@@ -79,6 +79,7 @@ class GatewayProcess:
         self.shadower = Shadower(self.tallies, settings, self.replies)
         self.lane = Lane(self.tallies, self.shadower, self.replies)
         self.fleet = FleetStore(self.redis)
+        self.key_uses = KeyUses(self.redis)
         self.door = Door(settings.access, processes=settings.processes)
         self.follower = Follower(
             self.table,
@@ -212,7 +213,7 @@ class GatewayProcess:
             await asyncio.sleep(USES_TICK_S)
             if used := self.door.take_used():
                 with contextlib.suppress(UpstreamError):
-                    await note_uses(self.redis, used, now_ms=time.time_ns() // 1_000_000)
+                    await self.key_uses.note(used, now_ms=time.time_ns() // 1_000_000)
 
     def metrics(self) -> MetricsState:
         state = MetricsState()

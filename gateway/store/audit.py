@@ -32,9 +32,7 @@ class AuditStream:
         """Pages; `after`: an entry's id, exclusive."""
         while True:
             begin = after if after == "-" else f"({after}"
-            page = _pairs(
-                await ask(self._redis, "XRANGE", keys.AUDIT, begin, "+", "COUNT", PAGE_ENTRIES)
-            )
+            page = _pairs(await ask(self._redis, "XRANGE", keys.AUDIT, begin, "+", "COUNT", PAGE_ENTRIES))
             if not page:
                 return
             yield page
@@ -61,7 +59,9 @@ class AuditStream:
 def told(entry_id: bytes, entry: dict[bytes, bytes]) -> dict[str, Any]:
     """An entry for people and programs: `changes` is a list of `{"field", "previous": revision before,
     "deleted", "sha256" of the document, if known}`. What somebody wrote by hand is shown as far as it goes."""
-    texts = {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in entry.items()}
+    texts = {
+        name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in entry.items()
+    }
     return {
         "id": entry_id.decode(),
         "revision": _number(texts.get("revision")),
@@ -81,7 +81,11 @@ def _changes(text: str, digests: Sequence[str]) -> list[dict[str, Any]]:
     try:
         changes = orjson.loads(text or "[]")
         named = [
-            {"field": str(change["field"]), "previous": int(change["previous"]), "deleted": bool(change["deleted"])}
+            {
+                "field": str(change["field"]),
+                "previous": int(change["previous"]),
+                "deleted": bool(change["deleted"]),
+            }
             for change in changes
         ]
     except (ValueError, TypeError, KeyError):

@@ -11,16 +11,19 @@ from gateway.contract import keys
 from gateway.store.connection import ask
 
 
-async def note_uses(redis: Redis, key_ids: Sequence[str], *, now_ms: int) -> None:
-    told = [part for key_id in key_ids for part in (key_id, now_ms)]
-    await ask(redis, "HSET", keys.KEY_USES, *told)
+class KeyUses:
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
 
+    async def note(self, key_ids: Sequence[str], *, now_ms: int) -> None:
+        """At least one id."""
+        told = [part for key_id in key_ids for part in (key_id, now_ms)]
+        await ask(self._redis, "HSET", keys.KEY_USES, *told)
 
-async def read_uses(redis: Redis) -> dict[str, int]:
-    """Key id -> Unix time in ms."""
-    found: dict[bytes, bytes] = await ask(redis, "HGETALL", keys.KEY_USES)
-    return {name.decode("utf-8", "replace"): int(ms) for name, ms in found.items() if ms.isdigit()}
+    async def read(self) -> dict[str, int]:
+        """Key id -> Unix time in ms."""
+        found: dict[bytes, bytes] = await ask(self._redis, "HGETALL", keys.KEY_USES)
+        return {name.decode("utf-8", "replace"): int(ms) for name, ms in found.items() if ms.isdigit()}
 
-
-async def forget_uses(redis: Redis, key_id: str) -> None:
-    await ask(redis, "HDEL", keys.KEY_USES, key_id)
+    async def forget(self, key_id: str) -> None:
+        await ask(self._redis, "HDEL", keys.KEY_USES, key_id)

@@ -1,9 +1,9 @@
-"""HTTP: which processes there are, whether they are well, and who changed what."""
+"""HTTP: which processes there are, and whether they are well."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from gateway.contract.pool import Presence
 from gateway.control.api.models import pools_of
@@ -57,12 +57,6 @@ async def show_status(control: Control) -> dict[str, Any]:
             revision=newest, gateways=gateways, pools=pools, routes=routes, route_problems=unreadable
         ),
     }
-
-
-@router.get("/audit")
-async def list_audit(control: Control, limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> dict[str, Any]:
-    """Every commit, newest first."""
-    return {"entries": await control.documents.audit(limit)}
 
 
 async def _newest_revision(control: Parts) -> int:
