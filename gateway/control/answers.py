@@ -1,9 +1,9 @@
 """From an exception to the answer a client gets: one shape, one place.
 
-Problem details (RFC 9457: `type`, `title`, `status`, `detail`) with Turnout's own members: `code`, `error` (the
-same sentence as `detail`), the error's data, and `problems` (each with its path) where a document was wrong.
-The status comes from `contract.errors.STATUS_OF`. A bug is answered as 500 without details; its trace goes to
-the log by way of the server.
+Problem details (RFC 9457: `type`, `title`, `status`, `detail`) with Turnout's own members: `code`, `error`
+(the same sentence as `detail`), the error's data, and `problems` (each with its path) where a document was
+wrong. The status comes from `contract.errors.STATUS_OF`. A bug is answered as 500 without details; its trace
+goes to the log by way of the server.
 """
 
 from http import HTTPStatus

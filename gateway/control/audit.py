@@ -166,8 +166,8 @@ class Verified:
 
 
 async def verify(stream: AuditStream, heads: Heads, *, kept: Head | None, from_head: bool) -> Verified:
-    """Walks all entries. `kept`: a head that was kept elsewhere, believed as it is. `from_head`: entries before
-    a head may have been trimmed."""
+    """Walks all entries. `kept`: a head that was kept elsewhere, believed as it is. `from_head`: entries
+    before a head may have been trimmed."""
     signed, strangers = await heads.known()
     trusted = signed | ({kept.revision: kept} if kept is not None else {})
     at_least = await stream.counter()

@@ -1,10 +1,11 @@
 """Signed heads of the audit chain: made every minute, kept beside Redis, compared when somebody verifies.
 
 A head says what all entries up to a revision hash to. It is signed with HMAC-SHA-256 by a key in the data
-directory that Redis never sees, so whoever rewrites the stream there cannot make one that fits. HMAC and not a
-signature with a public key: the one who verifies is the installation itself, it needs nothing but the standard
-library, and for everybody else a head that was exported and kept is proof by its digest alone. Heads lie in
-Redis (for other control processes with the same key) and in a file of this process (for when Redis' are gone).
+directory that Redis never sees, so whoever rewrites the stream there cannot make one that fits. HMAC and not
+a signature with a public key: the one who verifies is the installation itself, it needs nothing but the
+standard library, and for everybody else a head that was exported and kept is proof by its digest alone. Heads
+lie in Redis (for other control processes with the same key) and in a file of this process (for when Redis'
+are gone).
 
 Used by the handlers of `control.api.audit`; `keep_signing` runs as a task of the control process.
 """

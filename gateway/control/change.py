@@ -140,7 +140,9 @@ async def commit(
     started = time.perf_counter()
     committed, applied = None, None
     if changing and not intent.dry_run:
-        committed = await _commit_once(parts, changing, intent)
+        against = [warning for item in changing for warning in warnings.get(item.stored.model, ())]
+        forced = (against or ["nothing stood against it"]) if intent.force else []
+        committed = await _commit_once(parts, changing, intent, forced)
     if intent.wait_s > 0 and not intent.dry_run:
         revision = max((item.stored.revision for item in planned), default=0)
         applied = await wait_until_served(
@@ -162,7 +164,9 @@ def document_of(route: Route | None) -> dict[str, Any] | None:
     return None if route is None else route.model_dump(mode="json", exclude_none=True)
 
 
-async def _commit_once(parts: Parts, planned: Iterable[Planned], intent: Intent) -> Committed:
+async def _commit_once(
+    parts: Parts, planned: Iterable[Planned], intent: Intent, forced: Sequence[str]
+) -> Committed:
     changes = [
         Change(
             keys.route_field(item.stored.model),
@@ -175,11 +179,11 @@ async def _commit_once(parts: Parts, planned: Iterable[Planned], intent: Intent)
     try:
         try:
             return await parts.documents.commit(
-                changes, author=intent.author, reason=intent.reason, op_id=op_id
+                changes, author=intent.author, reason=intent.reason, op_id=op_id, forced=forced
             )
         except UpstreamError:
             return await parts.documents.commit(
-                changes, author=intent.author, reason=intent.reason, op_id=op_id
+                changes, author=intent.author, reason=intent.reason, op_id=op_id, forced=forced
             )
     except ConflictError as error:
         model = str(error.data.get("field", "")).removeprefix("route/")

@@ -1,8 +1,9 @@
 """Who may do what on the control API: a pure ASGI middleware that decides before a body is read.
 
 The key document is read from Redis with each call, so a revocation counts at once here; gateways follow it.
-Everything that fails to prove itself gets the same answer. People come through a proxy that has logged them in:
-its header is believed beside its secret only. Without keys everybody is an admin, as on loopback ever since.
+Everything that fails to prove itself gets the same answer. People come through a proxy that has logged them
+in: its header is believed beside its secret only. Without keys everybody is an admin, as on loopback ever
+since.
 """
 
 import hmac
@@ -120,8 +121,8 @@ class Gate:
         if not caller.role.includes(rule.role):
             raise CallerError(
                 "forbidden",
-                f"this needs the role {rule.role}, and {caller.name} is {caller.role}: use another key, or ask "
-                "an admin for one",
+                f"this needs the role {rule.role}, and {caller.name} is {caller.role}: use another key, or "
+                "ask an admin for one",
                 role=caller.role,
                 needs=rule.role,
             )

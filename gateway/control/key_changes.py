@@ -1,7 +1,8 @@
 """Making and revoking keys: each is one commit with the `access` document, so that they follow one another.
 
 Two admins who revoke each other's key at once would lock everybody out; the commit that comes second finds
-`access` changed, and is decided again. Called by the handlers of `control.api.keys`, and by the recovery command.
+`access` changed, and is decided again. Called by the handlers of `control.api.keys`, and by the recovery
+command.
 """
 
 import uuid

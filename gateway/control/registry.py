@@ -6,6 +6,7 @@ workers are written in one commit, so that a supervisor sees both or neither.
 """
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -98,11 +99,19 @@ async def register(
     return True, committed.revision
 
 
-async def set_workers(documents: Documents, model: str, version: str, workers: int, *, author: str) -> int:
+async def set_workers(
+    documents: Documents,
+    model: str,
+    version: str,
+    workers: int,
+    *,
+    author: str,
+    forced: Sequence[str] = (),
+) -> int:
     """The revision that asks for this many workers."""
     reason = f"{workers} workers of version {version} of {model}"
     committed = await documents.commit(
-        [_wish(model, version, workers)], author=author, reason=reason, op_id=uuid.uuid4().hex
+        [_wish(model, version, workers)], author=author, reason=reason, op_id=uuid.uuid4().hex, forced=forced
     )
     return committed.revision
 

@@ -1,7 +1,7 @@
 """Which role each address of the control API asks for: one table, and nothing is served that is not in it.
 
-Where a path names a `{model}`, the caller's scope must have it. `OPEN` needs no key at all: it says nothing about
-the installation. Read by `gate`; a test holds the table against the routes that there are.
+Where a path names a `{model}`, the caller's scope must have it. `OPEN` needs no key at all: it says nothing
+about the installation. Read by `gate`; a test holds the table against the routes that there are.
 """
 
 import re
@@ -11,49 +11,49 @@ from typing import Final
 from gateway.contract.access import Role
 
 OPEN: Final = None
-V, O, A = Role.VIEWER, Role.OPERATOR, Role.ADMIN
+READ, CHANGE, KEYS = Role.VIEWER, Role.OPERATOR, Role.ADMIN
 PREFIX = "/api/v1"
 
 ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("GET", "/healthz"): OPEN,
     ("GET", f"{PREFIX}/openapi.json"): OPEN,
     ("HEAD", f"{PREFIX}/openapi.json"): OPEN,
-    ("GET", f"{PREFIX}/status"): V,
-    ("GET", f"{PREFIX}/pools"): V,
-    ("GET", f"{PREFIX}/gateways"): V,
+    ("GET", f"{PREFIX}/status"): READ,
+    ("GET", f"{PREFIX}/pools"): READ,
+    ("GET", f"{PREFIX}/gateways"): READ,
     ("GET", f"{PREFIX}/whoami"): Role.CLIENT,
     # routes
-    ("GET", f"{PREFIX}/routes"): V,
-    ("GET", f"{PREFIX}/export"): V,
-    ("GET", f"{PREFIX}/routes/{{model}}"): V,
-    ("GET", f"{PREFIX}/routes/{{model}}/history"): V,
-    ("POST", f"{PREFIX}/routes/{{model}}/edit"): O,
-    ("POST", f"{PREFIX}/models/{{model}}/cutover"): O,
-    ("POST", f"{PREFIX}/apply"): O,
-    ("POST", f"{PREFIX}/diff"): V,
+    ("GET", f"{PREFIX}/routes"): READ,
+    ("GET", f"{PREFIX}/export"): READ,
+    ("GET", f"{PREFIX}/routes/{{model}}"): READ,
+    ("GET", f"{PREFIX}/routes/{{model}}/history"): READ,
+    ("POST", f"{PREFIX}/routes/{{model}}/edit"): CHANGE,
+    ("POST", f"{PREFIX}/models/{{model}}/cutover"): CHANGE,
+    ("POST", f"{PREFIX}/apply"): CHANGE,
+    ("POST", f"{PREFIX}/diff"): READ,
     # models
-    ("GET", f"{PREFIX}/models"): V,
-    ("GET", f"{PREFIX}/models/{{model}}"): V,
-    ("GET", f"{PREFIX}/models/{{model}}/versions/{{version}}"): V,
-    ("POST", f"{PREFIX}/artifacts"): O,
-    ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}"): O,
-    ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}/workers"): O,
+    ("GET", f"{PREFIX}/models"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}/versions/{{version}}"): READ,
+    ("POST", f"{PREFIX}/artifacts"): CHANGE,
+    ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}"): CHANGE,
+    ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}/workers"): CHANGE,
     # evidence
-    ("GET", f"{PREFIX}/models/{{model}}/compare"): V,
-    ("GET", f"{PREFIX}/models/{{model}}/explain"): V,
-    ("GET", f"{PREFIX}/models/{{model}}/predictions/{{prediction_id}}"): V,
-    ("GET", f"{PREFIX}/models/{{model}}/predictions/{{prediction_id}}/explain"): V,
+    ("GET", f"{PREFIX}/models/{{model}}/compare"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}/explain"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}/predictions/{{prediction_id}}"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}/predictions/{{prediction_id}}/explain"): READ,
     # keys
-    ("GET", f"{PREFIX}/keys"): A,
-    ("POST", f"{PREFIX}/keys"): A,
-    ("DELETE", f"{PREFIX}/keys/{{key_id}}"): A,
+    ("GET", f"{PREFIX}/keys"): KEYS,
+    ("POST", f"{PREFIX}/keys"): KEYS,
+    ("DELETE", f"{PREFIX}/keys/{{key_id}}"): KEYS,
     # audit
-    ("GET", f"{PREFIX}/audit"): V,
-    ("GET", f"{PREFIX}/audit/at"): V,
-    ("GET", f"{PREFIX}/audit/export"): V,
-    ("GET", f"{PREFIX}/audit/entries/{{revision}}"): V,
-    ("POST", f"{PREFIX}/audit/head"): V,
-    ("POST", f"{PREFIX}/audit/verify"): V,
+    ("GET", f"{PREFIX}/audit"): READ,
+    ("GET", f"{PREFIX}/audit/at"): READ,
+    ("GET", f"{PREFIX}/audit/export"): READ,
+    ("GET", f"{PREFIX}/audit/entries/{{revision}}"): READ,
+    ("POST", f"{PREFIX}/audit/head"): READ,
+    ("POST", f"{PREFIX}/audit/verify"): READ,
 }
 
 

@@ -1,9 +1,10 @@
 """What the audit chain proves, and how it is checked: pure hashing, entry by entry.
 
-Two hashes. `link` is made inside the commit's own script, where there is only SHA-1: it binds each entry to the
-one before it from its first moment, but whoever can write to Redis can make a whole new chain of links. What
-holds against them is the running SHA-256 over all entries (`Sum`): control signs it with a key that Redis never
-sees (`control.audit_heads`), and a head that was kept elsewhere proves by itself, even without that key.
+Two hashes. `link` is made inside the commit's own script, where there is only SHA-1: it binds each entry to
+the one before it from its first moment, but whoever can write to Redis can make a whole new chain of links.
+What holds against them is the running SHA-256 over all entries (`Sum`): control signs it with a key that
+Redis never sees (`control.audit_heads`), and a head that was kept elsewhere proves by itself, even without
+that key.
 
 Entries are numbered by their revision, which grows by one with each commit, so a missing entry is a gap.
 """
@@ -19,7 +20,7 @@ MOST_PROBLEMS = 20
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The chain up to one entry. `mac` signs the rest (HMAC-SHA-256), `signer` names the key it is made with."""
+    """The chain up to one entry. `mac` signs the rest (HMAC-SHA-256) with the key that `signer` names."""
 
     revision: int
     entry_id: str
@@ -123,8 +124,8 @@ class Walk:
                 self._say(f"revision {revision} comes after {self.revision}: the order was changed")
         elif not self.entry_id and revision > 1:
             self._say(
-                f"the entries begin at revision {revision}: earlier ones are missing. If they were trimmed on "
-                "purpose, verify from a head (--from-head) that covers them"
+                f"the entries begin at revision {revision}: earlier ones are missing. If they were trimmed "
+                "on purpose, verify from a head (--from-head) that covers them"
             )
         if link is None:
             self._say(f"the entry of revision {revision} has no link: it was not written by a commit")

@@ -1,8 +1,8 @@
 """What a gateway answers beside predictions: health, metadata, feedback, and clear refusals.
 
-An ordinary Starlette application behind the same port. With keys on, only health and the server's own metadata
-are open. Addresses and bodies follow the Open Inference
-Protocol (kserve/open-inference-protocol, inference_rest.md).
+An ordinary Starlette application behind the same port. With keys on, only health and the server's own
+metadata are open. Addresses and bodies follow the Open Inference Protocol (kserve/open-inference-protocol,
+inference_rest.md).
 """
 
 from collections.abc import Callable, Mapping

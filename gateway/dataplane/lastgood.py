@@ -13,8 +13,11 @@ from pathlib import Path
 import msgspec
 from pydantic import ValidationError
 
+from gateway.contract.access import Access
+from gateway.contract.keys import ACCESS_FIELD
 from gateway.contract.pool import Lease
 from gateway.core.compile import Snapshot
+from gateway.core.kept import read_access
 
 FORMAT = 1
 PIECE_DOCUMENTS = 200  # written at once: the interpreter is held for less than 1 ms
@@ -64,3 +67,16 @@ def load(path: Path) -> LastGood | None:
     except (OSError, ValueError, ValidationError):
         return None
     return LastGood(head.revision, documents, leases) if head.format == FORMAT else None
+
+
+def had_admin(path: Path) -> bool:
+    """Whether the remembered documents turn authentication on."""
+    last = load(path)
+    raw = None if last is None else last.documents.get(ACCESS_FIELD)
+    if raw is None:
+        return False
+    try:
+        access = read_access(raw)
+    except ValueError:
+        return True
+    return isinstance(access, Access) and access.admins > 0

@@ -54,6 +54,7 @@ SHED_S = 0.05  # a loop held up this long has no time for copies that would have
 LATE_S = 0.1  # a loop that was held up this long first reads what has come meanwhile
 UNUSED_TICK_S = 15.0  # unused connections are closed after 15 to 30 s, before a worker does it after 75 s
 ACCURACY_TICK_S = 15.0
+LAST_GOOD = "gateway-last-good.json"
 USES_TICK_S = 60.0  # when a key was used last is told to the minute
 LAST_FLUSH_S = 2.0
 log = logging.getLogger("turnout.gateway")
@@ -86,7 +87,7 @@ class GatewayProcess:
             Documents(self.redis),
             self.fleet,
             identity=Identity(self.gateway_id, os.getpid(), f"{settings.host}:{settings.port}", started_ms),
-            path=settings.data_dir / "gateway-last-good.json",
+            path=settings.data_dir / LAST_GOOD,
             door=self.door,
         )
         self.watch = Watch(settings.redis_url, self.follower.hint)

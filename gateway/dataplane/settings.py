@@ -33,7 +33,7 @@ class GatewaySettings:
 
 
 # What a running gateway cannot change: its sockets, and what they were opened for.
-NEED_RESTART = ("redis_url", "data_dir", "host", "port", "metrics_port", "allow_unauthenticated")
+NEED_RESTART = ("redis_url", "data_dir", "host", "port", "metrics_port", "allow_unauthenticated", "access")
 
 
 def with_live(now: GatewaySettings, wanted: GatewaySettings) -> tuple[GatewaySettings, list[str]]:

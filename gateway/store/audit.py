@@ -58,7 +58,7 @@ class AuditStream:
 
 def told(entry_id: bytes, entry: dict[bytes, bytes]) -> dict[str, Any]:
     """An entry for people and programs: `changes` is a list of `{"field", "previous": revision before,
-    "deleted", "sha256" of the document, if known}`. What somebody wrote by hand is shown as far as it goes."""
+    "deleted", "sha256" of the document, if known}`. What was written by hand is shown as far as it goes."""
     texts = {
         name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, value in entry.items()
     }

@@ -31,7 +31,7 @@ class KeptHead(Document):
 
     revision: int = Field(ge=1, le=MOST_MS)
     entry_id: str = Field(pattern=ENTRY_ID_PATTERN)
-    link: str = Field(pattern=r"^[0-9a-f]{40}$")
+    link: str = Field(pattern=r"^([0-9a-f]{40})?$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     at_ms: int = Field(ge=0, le=MOST_MS)
     signer: str = Field(default="", max_length=12)

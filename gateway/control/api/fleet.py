@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from gateway.contract.pool import Presence
 from gateway.control.api.models import pools_of
 from gateway.control.body import StrictRoute
+from gateway.control.caller import Caller
 from gateway.control.parts import Control, Parts
 from gateway.control.status import installation_problems
 from gateway.control.stored import readable
@@ -18,8 +19,9 @@ _BEYOND_ALL = 2**53  # no document changed after this revision: only the present
 
 
 @router.get("/pools")
-async def list_pools(control: Control) -> dict[str, Any]:
-    return {"pools": [{**asdict(pool), "is_short": pool.is_short} for pool in await pools_of(control)]}
+async def list_pools(control: Control, caller: Caller) -> dict[str, Any]:
+    seen = [pool for pool in await pools_of(control) if caller.sees(pool.model)]
+    return {"pools": [{**asdict(pool), "is_short": pool.is_short} for pool in seen]}
 
 
 @router.get("/gateways")

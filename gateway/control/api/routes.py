@@ -13,6 +13,7 @@ from gateway.contract.names import ModelName
 from gateway.contract.route import MAX_ROUTE_BYTES, Document, Route
 from gateway.control.api.models import ModelPath
 from gateway.control.body import StrictRoute
+from gateway.control.caller import Caller, Known
 from gateway.control.change import Changed, Intent, check, commit, plan
 from gateway.control.cutover import cut
 from gateway.control.parts import Author, Control, Parts
@@ -77,20 +78,25 @@ class CutoverRequest(Document):
 
 
 @one.get("/routes")
-async def list_routes(control: Control) -> dict[str, Any]:
+async def list_routes(control: Control, caller: Caller) -> dict[str, Any]:
     found = []
     for field, envelope in (await control.documents.all("route/")).items():
-        _, problems = readable(field.removeprefix("route/"), envelope.doc)
+        model = field.removeprefix("route/")
+        if not caller.sees(model):
+            continue
+        _, problems = readable(model, envelope.doc)
         found.append({**_told(envelope), "document": envelope.doc, "problems": problems})
     return {"routes": found}
 
 
 @one.get("/export")
-async def export(control: Control) -> dict[str, Any]:
+async def export(control: Control, caller: Caller) -> dict[str, Any]:
     """Every route as an operator would write it: without what is a default or follows from the slots."""
     documents, unreadable = [], []
     for field, envelope in (await control.documents.all("route/")).items():
         model = field.removeprefix("route/")
+        if not caller.sees(model):
+            continue
         route, problems = readable(model, envelope.doc)
         if route is None:
             unreadable += [f"{model}: {problem}" for problem in problems]
@@ -189,9 +195,9 @@ async def cutover(
 
 
 @several.post("/apply")
-async def apply(wish: ApplyRequest, control: Control, author: Author) -> dict[str, Any]:
+async def apply(wish: ApplyRequest, control: Control, author: Author, caller: Caller) -> dict[str, Any]:
     """Every document or none."""
-    models = _distinct(wish.documents)
+    models = _distinct(wish.documents, caller)
     if strangers := sorted(wish.expected_revisions.keys() - models):
         raise CallerError(
             "bad_request", f"a revision of {strangers[0]} is expected, but no document is about it"
@@ -216,9 +222,9 @@ async def apply(wish: ApplyRequest, control: Control, author: Author) -> dict[st
 
 
 @several.post("/diff")
-async def diff(wish: DiffRequest, control: Control) -> dict[str, Any]:
+async def diff(wish: DiffRequest, control: Control, caller: Caller) -> dict[str, Any]:
     """What `apply` would change; nothing is checked against the pools and nothing is written."""
-    _distinct(wish.documents)
+    _distinct(wish.documents, caller)
     results = []
     for route in wish.documents:
         stored = await read_stored(control.documents, route.model)
@@ -252,8 +258,11 @@ def _expected(in_body: int | None, if_match: str | None) -> int | None:
     return int(tag)
 
 
-def _distinct(documents: tuple[Route, ...]) -> set[str]:
+def _distinct(documents: tuple[Route, ...], caller: Known) -> set[str]:
+    """The models, each of which the caller may touch."""
     models = [route.model for route in documents]
+    for model in models:
+        caller.require(model)
     if doubles := sorted({model for model in models if models.count(model) > 1}):
         raise CallerError(
             "invalid_document",
