@@ -73,7 +73,7 @@ def place_of(settings: Settings, config: Path | None) -> Place:
         raise CallerError(
             "refused",
             f"{settings.control.host} can be reached from elsewhere, and `turnout up` is for this machine: "
-            "use 127.0.0.1 and a proxy in front of it, or run `turnout control` and `turnout gateway` yourself.",
+            "use 127.0.0.1 and a proxy in front of it, or run `turnout control` and `gateway` yourself.",
         )
     data_dir = settings.data_dir.absolute()
     is_embedded = settings.redis_url == embedded_redis_url(data_dir)

@@ -24,7 +24,7 @@ from typing import BinaryIO
 
 import orjson
 
-from gateway.contract.errors import ConflictError, TurnoutError, UpstreamError
+from gateway.contract.errors import ConflictError, TurnoutError
 from gateway.core.chain import Head, Walk
 from gateway.store.audit import AuditStream
 
@@ -80,8 +80,13 @@ class Heads:
                 self._last = last
                 return last
             head = Head(walk.revision, walk.entry_id.decode(), walk.link.decode(), walk.sum.decode(), now_ms)
-            signed = _signed(head, await asyncio.to_thread(self._own_key))
-            await asyncio.to_thread(self._append, signed)
+            try:
+                signed = _signed(head, await asyncio.to_thread(self._own_key))
+                await asyncio.to_thread(self._append, signed)
+            except OSError as error:
+                raise TurnoutError(
+                    "internal", f"{self._file} cannot be written ({error.strerror}): no head was signed"
+                ) from None
             await self._stream.add_head(orjson.dumps(asdict(signed)))
             self._last = signed
             return signed
@@ -94,10 +99,8 @@ class Heads:
             try:
                 await self.sign(now_ms=now_ms())
                 problem = ""
-            except (UpstreamError, ConflictError) as error:
+            except TurnoutError as error:
                 problem = error.message
-            except (TurnoutError, OSError) as error:
-                problem = str(error)
             if problem and problem != told:
                 log.error("audit: %s", problem)
             told = problem
@@ -131,7 +134,7 @@ class Heads:
             return key
         self._key_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
-            beside = self._key_path.with_suffix(f".{os.getpid()}")
+            beside = self._key_path.with_suffix(f".{secrets.token_hex(8)}")
             with self._open(beside, os.O_TRUNC) as file:
                 file.write(secrets.token_bytes(KEY_BYTES))
                 file.flush()

@@ -51,7 +51,7 @@ def _parts_of(request: Request) -> Parts:
 
 
 def _author_of(caller: Caller, x_turnout_author: Annotated[str | None, Header()] = None) -> str:
-    """Written into history and audit: the key's name; without keys whatever is said, as nobody can prove it."""
+    """Written into history and audit: the key's name; without keys what is said, as nobody can prove it."""
     if caller.has_key:
         return caller.name
     if x_turnout_author is None:

@@ -93,7 +93,7 @@ class Door:
         if is_pin and not grant.may_pin:
             raise CallerError(
                 "forbidden",
-                "This key may not choose a version: leave the version out, or ask an admin for one with --pin.",
+                "This key may not choose a version: leave it out, or ask an admin for a key with --pin.",
             )
         grant.was_used = True
         if grant.rate_per_s is not None and (wait_s := grant.wait_s(time.monotonic())) > 0:
