@@ -1,7 +1,7 @@
 """How long does it take to verify an audit of a million entries?
 
-A Redis of its own is filled with entries as commits write them (the links computed here, so that filling takes
-seconds), heads are signed on the way, and the chain is verified as the control API does it.
+A Redis of its own is filled with entries as commits write them (the links computed here, so that filling
+takes seconds), heads are signed on the way, and the chain is verified as the control API does it.
 
     python -m loadtests.audit --entries 1000000
 """

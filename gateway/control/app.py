@@ -22,6 +22,7 @@ from gateway.control.parts import Parts
 from gateway.control.probe import WorkerProbe
 from gateway.control.roles import PREFIX
 from gateway.control.settings import ControlSettings
+from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream
 from gateway.store.connection import connect
 from gateway.store.documents import Documents
@@ -101,6 +102,7 @@ def _parts(settings: ControlSettings) -> Parts:
         audit=stream,
         heads=Heads(stream, settings.data_dir),
         key_uses=KeyUses(redis),
+        answered=Answered(redis),
         failures=Failures(),
     )
 

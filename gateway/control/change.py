@@ -9,7 +9,6 @@ Called by the handlers of `control.api` and by `control.cutover`.
 """
 
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +25,7 @@ from gateway.control.stored import Stored, read_stored, readable
 from gateway.core.check import check_route
 from gateway.core.diff import Difference, differences
 from gateway.core.edit import Delete, Edit, Edited, Replace, Rollback, edit_route
-from gateway.store.documents import Change, Committed
+from gateway.store.documents import Change, Committed, new_operation_id
 
 _HISTORY_READ = 1000  # as many as the store keeps: a rollback may name any of them
 
@@ -175,7 +174,7 @@ async def _commit_once(
         )
         for item in planned
     ]
-    op_id = uuid.uuid4().hex
+    op_id = new_operation_id()
     try:
         try:
             return await parts.documents.commit(
@@ -186,6 +185,8 @@ async def _commit_once(
                 changes, author=intent.author, reason=intent.reason, op_id=op_id, forced=forced
             )
     except ConflictError as error:
+        if "field" not in error.data:
+            raise  # the operation id was used for another change
         model = str(error.data.get("field", "")).removeprefix("route/")
         expected = {change.field: change.expected_revision or 0 for change in changes}
         raise await _conflict(parts, model, expected[keys.route_field(model)]) from None

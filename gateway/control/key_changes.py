@@ -5,7 +5,6 @@ Two admins who revoke each other's key at once would lock everybody out; the com
 command.
 """
 
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Self, TypeVar
@@ -18,7 +17,7 @@ from gateway.contract.errors import CallerError, ConflictError
 from gateway.contract.names import ModelName
 from gateway.contract.route import Document
 from gateway.control.gate import key_in
-from gateway.store.documents import Change, Committed, Documents
+from gateway.store.documents import Change, Committed, Documents, new_operation_id
 
 TRIES = 5
 MOST_EXPIRY_S = 10 * 366 * 86_400.0
@@ -74,7 +73,7 @@ async def create(documents: Documents, wish: KeyWish, *, author: str, now_ms: in
             Change(keys.key_field(token.key_id), key.model_dump(mode="json"), expected_revision=0),
             _access({**present, token.key_id: key}, revision),
         ]
-        return await documents.commit(changes, author=author, reason=reason, op_id=uuid.uuid4().hex)
+        return await documents.commit(changes, author=author, reason=reason, op_id=new_operation_id())
 
     return Made(token.key_id, key, token.text.decode(), await _again(decide))
 
@@ -106,7 +105,7 @@ async def revoke(
             [Change(field, None, expected_revision=None), _access(left, revision)],
             author=author,
             reason=reason or f"revoke key {named}",
-            op_id=uuid.uuid4().hex,
+            op_id=new_operation_id(),
         )
         return key, committed
 

@@ -16,6 +16,7 @@ from gateway.control.caller import Caller
 from gateway.control.gate import Failures
 from gateway.control.probe import WorkerProbe
 from gateway.control.settings import ControlSettings
+from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
@@ -37,6 +38,7 @@ class Parts:
     audit: AuditStream
     heads: Heads
     key_uses: KeyUses
+    answered: Answered
     failures: Failures
 
     async def aclose(self) -> None:

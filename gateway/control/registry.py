@@ -5,7 +5,6 @@ size and signature are read from the stored artifact, never taken from the calle
 workers are written in one commit, so that a supervisor sees both or neither.
 """
 
-import uuid
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from gateway.contract.errors import CallerError, ConflictError
 from gateway.contract.pool import Wanted
 from gateway.contract.route import Document
 from gateway.contract.version import Version
-from gateway.store.documents import Change, Documents
+from gateway.store.documents import Change, Documents, new_operation_id
 
 
 class Registration(Document):
@@ -95,7 +94,7 @@ async def register(
     if not changes:
         return False, known.revision if known is not None else 0
     reason = f"register version {version.version} of {version.model}"
-    committed = await documents.commit(changes, author=author, reason=reason, op_id=uuid.uuid4().hex)
+    committed = await documents.commit(changes, author=author, reason=reason, op_id=new_operation_id())
     return True, committed.revision
 
 
@@ -111,7 +110,11 @@ async def set_workers(
     """The revision that asks for this many workers."""
     reason = f"{workers} workers of version {version} of {model}"
     committed = await documents.commit(
-        [_wish(model, version, workers)], author=author, reason=reason, op_id=uuid.uuid4().hex, forced=forced
+        [_wish(model, version, workers)],
+        author=author,
+        reason=reason,
+        op_id=new_operation_id(),
+        forced=forced,
     )
     return committed.revision
 

@@ -7,7 +7,8 @@ documents, histories, audit and the new revision in one script, or nothing. Call
 
 import hashlib
 import json
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,13 @@ ANY = -1  # what the script knows as "any revision"
 # none of the layers between has a use for it.
 KEY_ID: ContextVar[str] = ContextVar("key_id", default="")
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+# How the next commit's operation id is made: at random, or from what the caller said it repeats.
+OPERATION_IDS: ContextVar[Callable[[], str]] = ContextVar("operation_ids", default=lambda: uuid.uuid4().hex)
+
+
+def new_operation_id() -> str:
+    return OPERATION_IDS.get()()
+
 
 _COMMIT = Script.load("commit.lua")
 _FOLLOW = Script.load("follow.lua")
