@@ -100,3 +100,23 @@ def _name_of_document(body: Any, index: int) -> str:
     except (KeyError, IndexError, TypeError):
         model = None
     return model if isinstance(model, str) and model else f"documents.{index}"
+
+
+def _problem_schema() -> dict[str, Any]:
+    texts = ("type", "title", "detail", "error", "code")
+    return {
+        "type": "object",
+        "properties": {**{name: {"type": "string"} for name in texts}, "status": {"type": "integer"}},
+        "required": [*texts, "status"],
+    }
+
+
+# What the OpenAPI document says of every answer that is no success. 422 is named because FastAPI would
+# describe its own otherwise.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": "a problem: `detail` says what to do",
+        "content": {"application/problem+json": {"schema": _problem_schema()}},
+    }
+    for status in (422, "4XX", "5XX")
+}

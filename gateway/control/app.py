@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from gateway.contract.signature import Signature
-from gateway.control.answers import install_answers
+from gateway.control.answers import PROBLEMS, install_answers
 from gateway.control.api import audit, evidence, explain, fleet, keys, models, routes
 from gateway.control.artifacts import Artifacts
 from gateway.control.audit_heads import Heads
@@ -52,6 +52,7 @@ def build_app(settings: ControlSettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        responses=PROBLEMS,
     )
     app.state.parts = parts
     install_answers(app)

@@ -25,6 +25,8 @@ class AuditStream:
 
     async def newest_first(self, *, before: str = "+", count: int = PAGE_ENTRIES) -> list[Raw]:
         """`before`: an entry's id, exclusive."""
+        if not before.strip("0-"):
+            return []  # before the first there is nothing, and Redis takes it for an error
         end = before if before == "+" else f"({before}"
         return _pairs(await ask(self._redis, "XREVRANGE", keys.AUDIT, end, "-", "COUNT", count))
 

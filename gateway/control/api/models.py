@@ -96,7 +96,7 @@ async def show_version(model: ModelPath, version: VersionPath, control: Control)
     }
 
 
-@router.put("/models/{model}/versions/{version}")
+@router.put("/models/{model}/versions/{version}", responses={201: {"description": "it is new"}})
 async def register_version(
     model: ModelPath,
     version: VersionPath,
