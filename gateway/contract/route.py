@@ -176,7 +176,7 @@ class Route(Document):
     @classmethod
     def _split_follows_slots(cls, raw: Any) -> Any:
         if isinstance(raw, dict) and not raw.get("split"):
-            slots = raw.get("slots")
+            slots: Any = raw.get("slots")
             if isinstance(slots, Slots):
                 slots = slots.model_dump()
             name = slots.get("live") if isinstance(slots, dict) else None

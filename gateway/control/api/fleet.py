@@ -55,9 +55,12 @@ async def show_status(control: Control) -> dict[str, Any]:
         "routes": len(routes) + len(unreadable),
         "workers_ready": sum(pool.ready for pool in pools),
         "workers_wanted": sum(pool.wanted or 0 for pool in pools),
-        "problems": installation_problems(
-            revision=newest, gateways=gateways, pools=pools, routes=routes, route_problems=unreadable
-        ),
+        "problems": [
+            *([f"no head of the audit is signed, since {problem}"] if (problem := control.heads.problem) else []),
+            *installation_problems(
+                revision=newest, gateways=gateways, pools=pools, routes=routes, route_problems=unreadable
+            ),
+        ],
     }
 
 
