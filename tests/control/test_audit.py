@@ -87,6 +87,20 @@ async def delete_unsigned(redis: Redis) -> None:
     await redis.xdel(keys.AUDIT, (await entries_of(redis))[-2][0])
 
 
+async def edit_unsigned(redis: Redis) -> None:
+    """No head covers it yet: the links alone convict."""
+    entries = await entries_of(redis)
+    entries[-2][1][b"author"] = b"somebody else"
+    await rewrite(redis, entries)
+
+
+async def delete_unsigned_and_relink(redis: Redis) -> None:
+    """Neither head nor links convict: the numbers do."""
+    entries = await entries_of(redis)
+    del entries[-2]
+    await rewrite(redis, entries, relink=True)
+
+
 async def reorder(redis: Redis) -> None:
     entries = await entries_of(redis)
     ids = [entry_id for entry_id, _ in entries]
@@ -137,7 +151,8 @@ async def forge_a_head(redis: Redis) -> None:
 
 
 EVERY_WAY: list[Tamper] = [
-    edit, edit_and_relink, delete, delete_unsigned, reorder, cut_the_end,
+    edit, edit_and_relink, edit_unsigned, delete, delete_unsigned, delete_unsigned_and_relink,
+    reorder, cut_the_end,
     cut_the_end_behind_the_head_with_the_counter, cut_the_beginning, empty, replace_all, add, forge_a_head,
 ]  # fmt: skip
 

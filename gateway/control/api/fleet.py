@@ -56,7 +56,11 @@ async def show_status(control: Control) -> dict[str, Any]:
         "workers_ready": sum(pool.ready for pool in pools),
         "workers_wanted": sum(pool.wanted or 0 for pool in pools),
         "problems": [
-            *([f"no head of the audit is signed, since {problem}"] if (problem := control.heads.problem) else []),
+            *(
+                [f"no head of the audit is signed, since {problem}"]
+                if (problem := control.heads.problem)
+                else []
+            ),
             *installation_problems(
                 revision=newest, gateways=gateways, pools=pools, routes=routes, route_problems=unreadable
             ),
