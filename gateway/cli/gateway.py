@@ -9,6 +9,7 @@ from typing import Any
 import click
 import uvloop
 
+from gateway.contract.access import AccessSettings
 from gateway.contract.errors import CallerError
 from gateway.contract.lifeline import SETTINGS
 from gateway.dataplane import lastgood
@@ -67,9 +68,10 @@ def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, *
     given = {"redis_url": redis_url, "data_dir": data_dir, "gateway": flags}
 
     def read() -> GatewaySettings:
-        return load_settings(config, flags=given).gateway
+        settings = load_settings(config, flags=given).gateway
+        return replace(settings, access=AccessSettings(settings.access.required))  # no secrets of proxies
 
-    settings = read()
+    settings = as_read = read()
     access = closed_access(
         settings.access,
         host=settings.host,
@@ -90,6 +92,8 @@ def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, *
 
     def read_again() -> GatewaySettings:
         again = read()
+        if again.access == as_read.access:
+            again = replace(again, access=access)
         return replace(again, port=port) if again.port == asked_port else again
 
     parent = Parent(child_command(), sock, replace(settings, port=port), read_again)

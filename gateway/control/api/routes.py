@@ -21,6 +21,7 @@ from gateway.control.stored import Stored, read_stored, readable
 from gateway.core.diff import differences
 from gateway.core.edit import Edit, Replace
 from gateway.core.slots import cut_back, cut_over
+from gateway.store.documents import HISTORY_LENGTH
 
 _AROUND_A_ROUTE = 4096  # bytes of a request besides the route in it
 MAX_DOCUMENTS = 256
@@ -141,20 +142,27 @@ async def show_route(model: ModelPath, control: Control, response: Response) -> 
 
 @one.get("/routes/{model}/history")
 async def show_history(
-    model: ModelPath, control: Control, limit: Annotated[int, Query(ge=1, le=1000)] = 50
+    model: ModelPath,
+    control: Control,
+    limit: Annotated[int, Query(ge=1, le=HISTORY_LENGTH)] = 50,
+    before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
 ) -> dict[str, Any]:
-    """Newest first, each with what it changed against the one before it."""
-    entries = await control.documents.history(keys.route_field(model), limit=limit + 1)
+    """Newest first, each with what it changed against the one before it; `next` goes on as `before`."""
+    read = limit + 1 if before is None else HISTORY_LENGTH
+    entries = await control.documents.history(keys.route_field(model), limit=read)
     if not entries:
         raise CallerError("no_route", f"{model} never had a route")
+    if before is not None:
+        entries = [entry for entry in entries if entry.revision < before][: limit + 1]
     told = []
     for entry, older in zip(entries[:limit], [*entries[1:], None], strict=False):
-        before = readable(model, older.doc)[0] if older is not None and older.doc is not None else None
+        was = readable(model, older.doc)[0] if older is not None and older.doc is not None else None
         now = readable(model, entry.doc)[0] if entry.doc is not None else None
         is_whole = older is not None or len(entries) <= limit
-        changes = [str(change) for change in differences(before, now)] if is_whole else []
+        changes = [str(change) for change in differences(was, now)] if is_whole else []
         told.append({**_told(entry), "document": entry.doc, "changes": changes})
-    return {"model": model, "history": told}
+    following = entries[limit - 1].revision if len(entries) > limit else None
+    return {"model": model, "history": told, "next": following}
 
 
 @one.post("/routes/{model}/edit")
