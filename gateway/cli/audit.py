@@ -1,5 +1,6 @@
 """`turnout audit`: who changed what, what was live then, and is the record whole?"""
 
+import base64
 import datetime
 import json
 import re
@@ -13,6 +14,7 @@ import click
 from gateway.cli.session import Session, operator
 from gateway.cli.words import document_lines, moment
 from gateway.contract.errors import CallerError, TurnoutError
+from gateway.core.chain import Head, Walk
 
 _AGO = re.compile(r"([0-9]+)([smhd])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -110,10 +112,16 @@ def at(session: Session, time: str, model: str | None) -> int:
     help="A head that was kept elsewhere (`turnout audit head > FILE`): what it covers must still be there.",
 )  # fmt: skip
 @click.option("--from-head", is_flag=True, help="Entries before a head may have been trimmed.")
+@click.option(
+    "--file", "exported", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="Verify what `turnout audit export` wrote, against its last line or --head; asks no server.",
+)  # fmt: skip
 @operator
-def verify(session: Session, path: Path | None, from_head: bool) -> int:
+def verify(session: Session, path: Path | None, from_head: bool, exported: Path | None) -> int:
     """Was an entry changed, removed, added or moved? Exit code 1 if so."""
     head = None if path is None else _read_head(path)
+    if exported is not None:
+        return _verify_file(session, exported, _read_head(exported) if head is None else head)
     found = session.client.post("audit", "verify", body={"head": head, "from_head": from_head})
     session.out.value(found)
     out = session.out
@@ -164,6 +172,34 @@ def export(session: Session, path: str) -> int:
             raise CallerError("bad_request", f"{path} cannot be written: {error.strerror}") from None
     session.out.warning(f"{count} entries were written; the last line is their head")
     return 0
+
+
+def _verify_file(session: Session, path: Path, head: Any) -> int:
+    try:
+        kept = Head(**head)
+        *lines, _ = [json.loads(line) for line in path.read_text().splitlines()]
+        entries = [(line["id"].encode(), _entry(line["parts"])) for line in lines]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        raise CallerError("bad_request", f"{path} is nothing that `turnout audit export` wrote") from None
+    walk = Walk({kept.revision: kept})
+    for entry_id, entry in entries:
+        walk.step(entry_id, entry)
+    walk.end(at_least=kept.revision, at_most=walk.revision)
+    found = {"whole": walk.is_whole, "entries": walk.entries, "problems": walk.problems}
+    session.out.value(found)
+    for problem in walk.problems:
+        session.out.failure(problem)
+    if walk.is_whole:
+        session.out.line(f"{walk.entries} entries up to revision {walk.revision} are those of the head")
+    return 0 if walk.is_whole else 1
+
+
+def _entry(parts: Any) -> dict[bytes, bytes]:
+    return {_raw(name): _raw(value) for name, value in parts}
+
+
+def _raw(text: Any) -> bytes:
+    return base64.b64decode(text["base64"]) if isinstance(text, dict) else text.encode()
 
 
 def _write(session: Session, file: Any) -> int:

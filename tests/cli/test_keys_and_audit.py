@@ -125,3 +125,20 @@ def test_a_kept_head_and_an_export_convict_a_changed_stream(
     wrong.write_text("[]")
     assert run("audit", "verify", "--head", wrong).code == 2
     assert run("audit", "verify", "--head", os.devnull).code == 2
+
+
+def test_an_exported_file_is_verified_by_itself(run: Run, tmp_path: Path) -> None:
+    run("route", "split", "digits", "1=100", "--reason", "base64: übrigens")
+    exported, kept = tmp_path / "audit.jsonl", tmp_path / "head.json"
+    run("audit", "export", exported)
+    kept.write_text(run("audit", "head").out)
+    nowhere = ("--control-url", "http://127.0.0.1:9")
+    assert run("audit", "verify", "--file", exported, *nowhere).code == 0
+    text = exported.read_text()
+    lines = text.splitlines()
+    for changed in (text.replace("übrigens", "x"), "\n".join(lines[1:]), "\n".join([*lines[:-2], lines[-1]])):
+        exported.write_text(changed)
+        assert run("audit", "verify", "--file", exported, "--head", kept, *nowhere).code == 1
+        assert run("audit", "verify", "--file", exported, *nowhere).code == 1
+    exported.write_text("{}")
+    assert run("audit", "verify", "--file", exported, *nowhere).code == 2

@@ -115,13 +115,13 @@ async def verify_chain(wish: VerifyRequest, control: Control, caller: Caller) ->
     return asdict(await verify(control.audit, control.heads, kept=kept, from_head=wish.from_head))
 
 
-def _parts(entry: dict[bytes, bytes]) -> list[list[str]]:
-    """Names and values in their order; one that is not UTF-8 (nobody but a stranger wrote it) as base64."""
+def _parts(entry: dict[bytes, bytes]) -> list[list[str | dict[str, str]]]:
+    """Names and values in their order; what is not UTF-8 (nobody but a stranger wrote it) as base64."""
     return [[_text(name), _text(value)] for name, value in entry.items()]
 
 
-def _text(raw: bytes) -> str:
+def _text(raw: bytes) -> str | dict[str, str]:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        return "base64:" + base64.b64encode(raw).decode()
+        return {"base64": base64.b64encode(raw).decode()}
