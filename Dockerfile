@@ -4,8 +4,9 @@
 #   docker build --target worker -t turnout-worker .     workers, their supervisor, and the control API
 #
 # Neither holds a compiler or pip's cache, and both run as a user without rights. Redis is a server of yours:
-# give TURNOUT_REDIS_URL. There is no authentication yet, so an address beyond the container's own must be
-# asked for (--allow-unauthenticated), and the container's port must be published to trusted networks only.
+# give TURNOUT_REDIS_URL. Make an admin key (docs/access.md): from then on every request needs one. Until then an
+# address beyond the container's own must be asked for, as below (--allow-unauthenticated), and the container's port
+# must be published to trusted networks only; take the flag away, and a gateway without keys does not start.
 
 FROM python:3.12-slim AS build
 WORKDIR /src

@@ -68,12 +68,12 @@ class Place:
 
 
 def place_of(settings: Settings, config: Path | None) -> Place:
-    """Raises CallerError("refused") for an address that others can reach: nothing authenticates them."""
+    """Raises CallerError("refused") for an address that others can reach: its workers have no keys."""
     if not settings.control.is_loopback:
         raise CallerError(
             "refused",
-            f"{settings.control.host} can be reached from elsewhere, and `turnout up` has no authentication: "
-            "use 127.0.0.1, and a proxy that authenticates in front of it.",
+            f"{settings.control.host} can be reached from elsewhere, and `turnout up` is for this machine: "
+            "use 127.0.0.1 and a proxy in front of it, or run `turnout control` and `gateway` yourself.",
         )
     data_dir = settings.data_dir.absolute()
     is_embedded = settings.redis_url == embedded_redis_url(data_dir)
@@ -111,7 +111,7 @@ class Installation:
         control = self._keep(
             "control",
             *("--host", place.host, "--port", str(place.control_port)),
-            *("--artifacts", str(place.artifacts_dir)),
+            *("--artifacts", str(place.artifacts_dir), "--data-dir", str(place.data_dir)),
             stop_s=CONTROL_STOP_S,
         )
         self._wait_for(control, f"{place.control_url}/api/v1/status")
@@ -194,7 +194,7 @@ class Installation:
             if not child.is_alive():
                 raise _failed(child, f"ended at once ({child.how_it_ended()})")
             status, said = ask(url)
-            if status == 200:
+            if status in (200, 401):  # 401: keys are on, so it serves and Redis has answered it
                 return
             if time.monotonic() > until_s:
                 raise _failed(child, f"is not ready after {READY_S:.0f} s; {url} says: {said}")

@@ -24,6 +24,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from gateway.contract.access import AccessSettings
 from gateway.contract.errors import CallerError
 from gateway.contract.route import problems_of
 from gateway.control.settings import ControlSettings
@@ -47,7 +48,7 @@ SECTIONS = {
 
 
 class Settings(BaseSettings):
-    """`redis_url` and `data_dir` hold for every section that does not say otherwise."""
+    """`redis_url`, `data_dir` and `access` hold for every section that does not say otherwise."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -59,6 +60,7 @@ class Settings(BaseSettings):
 
     redis_url: str
     data_dir: Path
+    access: AccessSettings
     gateway: GatewaySettings
     control: ControlSettings
     worker: WorkerSettings
@@ -69,13 +71,19 @@ class Settings(BaseSettings):
     def _common_to_sections(cls, given: dict[str, Any]) -> dict[str, Any]:
         data_dir = Path(given.get("data_dir") or DEFAULT_DATA_DIR)
         redis_url = _with_whole_path(given.get("redis_url")) or embedded_redis_url(data_dir)
-        common = {"redis_url": redis_url, "data_dir": data_dir, "artifacts_dir": data_dir / "artifacts"}
+        access = given.get("access", {})
+        common = {
+            "redis_url": redis_url,
+            "data_dir": data_dir,
+            "artifacts_dir": data_dir / "artifacts",
+            "access": access,
+        }
         sections = {
             name: {key: common[key] for key in common if key in SECTIONS[name]} | given.get(name, {})
             for name in SECTIONS
             if isinstance(given.get(name, {}), dict)
         }
-        return {**given, "redis_url": redis_url, "data_dir": data_dir, **sections}
+        return {**given, "redis_url": redis_url, "data_dir": data_dir, "access": access, **sections}
 
 
 def load(file: Path | None = None, *, flags: Mapping[str, Any] | None = None) -> Settings:

@@ -21,8 +21,10 @@ from typing import Any
 import uvloop
 
 from gateway.contract import keys
+from gateway.contract.access import AccessSettings
 from gateway.core.compile import EMPTY, compile_changes
 from gateway.core.decide import decide
+from gateway.dataplane.door import Door
 from gateway.dataplane.follower import Follower, Identity
 from gateway.dataplane.recorder import Recorder
 from gateway.dataplane.table import Table
@@ -187,7 +189,12 @@ async def storm(models: int, directory: Path, *, seconds: float, per_second: int
         fleet = FleetStore(client)
         identity = Identity("bench", os.getpid(), "127.0.0.1:0", 0)
         follower = Follower(
-            table, Documents(client), fleet, identity=identity, path=directory / "last-good.json"
+            table,
+            Documents(client),
+            fleet,
+            identity=identity,
+            path=directory / "last-good.json",
+            door=Door(AccessSettings()),
         )
         await follower.follow()
         watch = Watch(server.url, follower.hint)

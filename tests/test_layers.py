@@ -52,8 +52,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway.cli": {"gateway", "gateway.contract", "gateway.core"},
     "workers": {"gateway.contract", "gateway.wire"},
 }
-# The commands that start a process; every other command reaches the rest by HTTP.
-PROCESS_COMMANDS = {"gateway", "control", "supervisor", "worker", "up", "demo"}
+# The commands that start a process, and the one that mends access in Redis itself; every other command
+# reaches the rest by HTTP.
+PROCESS_COMMANDS = {"gateway", "control", "supervisor", "worker", "up", "demo", "recover"}
 NO_SUCH_IN_CORE = {
     "asyncio", "concurrent", "datetime", "http", "httpx2", "io", "logging", "multiprocessing", "os",
     "pathlib", "random", "redis", "secrets", "select", "selectors", "signal", "socket", "ssl", "subprocess",

@@ -109,6 +109,8 @@ def names(value: Any, path: str = "") -> set[str]:
 
 def is_common(name: str) -> bool:
     """Said once at the top of the file, for all sections."""
+    if name.startswith(("gateway.access", "control.access")):
+        return True
     return "." in name and name.rpartition(".")[2] in ("redis_url", "data_dir", "artifacts_dir")
 
 

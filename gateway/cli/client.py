@@ -23,7 +23,7 @@ _CHUNK_BYTES = 1 << 20
 class ControlClient:
     """One connection for one command; `wait_s` is how long the server may take on top of its usual time."""
 
-    def __init__(self, url: str, *, wait_s: float = 0.0) -> None:
+    def __init__(self, url: str, *, wait_s: float = 0.0, key: str | None = None) -> None:
         self._url = url.rstrip("/")
         self._client = httpx2.Client(
             base_url=f"{self._url}/api/v1",
@@ -33,7 +33,7 @@ class ControlClient:
             verify=self._url.startswith(
                 "https:"
             ),  # plain HTTP needs no certificates: reading them takes 40 ms
-            headers=[(b"x-turnout-author", author().encode())],
+            headers=[(b"x-turnout-author", author().encode()), *_authorization(key)],
         )
 
     def get(self, *path: str, **params: Any) -> dict[str, Any]:
@@ -46,8 +46,8 @@ class ControlClient:
     def put(self, *path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self._send("PUT", path, content=_json(body), headers=_JSON)
 
-    def delete(self, *path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self._send("DELETE", path, content=_json(body), headers=_JSON)
+    def delete(self, *path: str, **params: Any) -> dict[str, Any]:
+        return self._send("DELETE", path, params=params, headers=_JSON)
 
     def upload(self, file: Path) -> dict[str, Any]:
         size = {"content-length": str(file.stat().st_size), "content-type": "application/octet-stream"}
@@ -91,6 +91,8 @@ class ControlClient:
             raise TurnoutError("unreachable", f"what answers at {self._url} is not a control API of Turnout")
         if reply.is_success:
             return value
+        for name in ("type", "title", "status", "detail"):  # the same once more, for other programs
+            value.pop(name, None)
         code, message = str(value.pop("code", "internal")), str(value.pop("error", reply.status_code))
         raise TurnoutError(code, message, **value)
 
@@ -105,6 +107,14 @@ def author() -> str:
     except (KeyError, OSError, ImportError):
         user = "unknown"
     return f"{user}@{socket.gethostname()}"[:128]
+
+
+def _authorization(key: str | None) -> list[tuple[bytes, bytes]]:
+    if not key:
+        return []
+    if not (key.isascii() and key.isprintable()):
+        raise TurnoutError("bad_request", "this is not a key: give what `turnout key create` printed")
+    return [(b"authorization", f"Bearer {key.strip()}".encode())]
 
 
 def _json(body: Mapping[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -27,7 +28,16 @@ GRACE_S = 5  # how long requests in flight may take at the end; one that waits f
 @click.option(
     "--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="A further name of this API."
 )
-@click.option("--allow-unauthenticated", is_flag=True, help="Allow an address other than loopback.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keeps the key that signs the audit, and the signed heads. [default: .turnout]",
+)
+@click.option(
+    "--allow-unauthenticated", "--insecure-no-auth", "allow_unauthenticated", is_flag=True,
+    help="Listen on an address other than loopback although no key is needed.",
+)  # fmt: skip
 def control(
     config: Path | None,
     host: str | None,
@@ -35,6 +45,7 @@ def control(
     redis_url: str | None,
     artifacts: Path | None,
     allowed_hosts: tuple[str, ...],
+    data_dir: Path | None,
     allow_unauthenticated: bool,
 ) -> int:
     """Run the control API."""
@@ -42,6 +53,7 @@ def control(
     from gateway.control.app import build_app
     from gateway.observe.logs import configure
     from gateway.settings import load
+    from gateway.store.exposure import closed_access
 
     flags = {
         "host": host,
@@ -50,16 +62,16 @@ def control(
         "artifacts_dir": artifacts,
         "allowed_hosts": allowed_hosts or None,
     }
-    settings = load(config, flags={"control": flags}).control
-    if not settings.is_loopback and not allow_unauthenticated:
-        raise CallerError(
-            "refused",
-            f"{settings.host} can be reached from elsewhere and there is no authentication: listen on "
-            "127.0.0.1 behind a proxy that authenticates, or add --allow-unauthenticated",
-        )
+    settings = load(config, flags={"data_dir": data_dir, "control": flags}).control
+    access = closed_access(
+        settings.access,
+        host=settings.host,
+        redis_url=settings.redis_url,
+        allow_open=allow_unauthenticated,
+    )
     listening = _listen(settings.host, settings.port)
     configure(process="control")
-    _serve(build_app(settings), listening)
+    _serve(build_app(replace(settings, access=access)), listening)
     return 0
 
 

@@ -41,9 +41,10 @@ def install(session: Session) -> int:
     type=click.FloatRange(0, 3600),
     help="Seconds until the label.",
 )
-def traffic(url: str, rate: float, label_delay: float) -> int:
+@click.option("--key", envvar="TURNOUT_KEY", metavar="KEY", help="Where keys are on; or TURNOUT_KEY.")
+def traffic(url: str, rate: float, label_delay: float, key: str | None) -> int:
     """Send held-out inputs, and their true labels after a delay, until stopped."""
-    sender = Traffic(url, read_samples(config_dir() / "demo"), rate, label_delay, say=click.echo)
+    sender = Traffic(url, read_samples(config_dir() / "demo"), rate, label_delay, say=click.echo, key=key)
     with contextlib.suppress(asyncio.CancelledError):
         asyncio.run(_until_signal(sender))
     click.echo(sender.told())

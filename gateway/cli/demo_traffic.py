@@ -60,6 +60,7 @@ class Traffic:
     rate: float
     label_delay_s: float
     say: Callable[[str], None]
+    key: str | None = None
     transport: httpx2.AsyncBaseTransport | None = None  # None = real connections
     chance: random.Random = field(default_factory=random.Random)
     counts: Counter[str] = field(default_factory=Counter)
@@ -69,7 +70,12 @@ class Traffic:
     async def run(self) -> None:
         limits = httpx2.Limits(max_connections=IN_FLIGHT)
         async with httpx2.AsyncClient(
-            base_url=self.url, timeout=TIMEOUT_S, limits=limits, transport=self.transport, trust_env=False
+            base_url=self.url,
+            timeout=TIMEOUT_S,
+            limits=limits,
+            transport=self.transport,
+            trust_env=False,
+            headers={} if not self.key else {"authorization": f"Bearer {self.key}"},
         ) as client:
             try:
                 await self._keep_going(client)

@@ -10,6 +10,8 @@ _CODES = {
     "too_large": 2,
     "unsupported_media_type": 2,
     "refused": 3,
+    "unauthenticated": 3,
+    "forbidden": 3,
     "conflict": 4,
     "store_away": 5,
     "unreachable": 5,

@@ -9,15 +9,17 @@ from typing import Any
 import click
 import uvloop
 
+from gateway.contract.access import AccessSettings
 from gateway.contract.errors import CallerError
 from gateway.contract.lifeline import SETTINGS
+from gateway.dataplane import lastgood
 from gateway.dataplane.parent import Parent, child_command, run_parent
-from gateway.dataplane.process import GatewayProcess, serve_until_signal
+from gateway.dataplane.process import LAST_GOOD, GatewayProcess, serve_until_signal
 from gateway.dataplane.settings import GatewaySettings, load
 from gateway.observe.logs import configure
 from gateway.settings import load as load_settings
+from gateway.store.exposure import closed_access
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PORT = click.IntRange(0, 65535)
 
 
@@ -58,22 +60,26 @@ def listen(host: str, port: int) -> socket.socket:
     help="Keeps the last good routes. [default: .turnout]",
 )
 @click.option(
-    "--allow-unauthenticated", is_flag=True, default=None, help="Allow an address other than loopback."
-)
+    "--allow-unauthenticated", "--insecure-no-auth", "allow_unauthenticated", is_flag=True, default=None,
+    help="Listen on an address other than loopback although no key is needed.",
+)  # fmt: skip
 def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, **flags: Any) -> None:
     configure(process="gateway")
     given = {"redis_url": redis_url, "data_dir": data_dir, "gateway": flags}
 
     def read() -> GatewaySettings:
-        return load_settings(config, flags=given).gateway
+        settings = load_settings(config, flags=given).gateway
+        return replace(settings, access=AccessSettings(settings.access.required))  # no secrets of proxies
 
-    settings = read()
-    if settings.host not in LOOPBACK and not settings.allow_unauthenticated:
-        raise CallerError(
-            "refused",
-            f"{settings.host} can be reached from elsewhere and there is no authentication: listen on "
-            "127.0.0.1 behind a proxy that authenticates, or add --allow-unauthenticated.",
-        )
+    settings = as_read = read()
+    access = closed_access(
+        settings.access,
+        host=settings.host,
+        redis_url=settings.redis_url,
+        allow_open=settings.allow_unauthenticated,
+        was_closed=lastgood.had_admin(settings.data_dir / LAST_GOOD),
+    )
+    settings = replace(settings, access=access)
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -86,6 +92,8 @@ def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, *
 
     def read_again() -> GatewaySettings:
         again = read()
+        if again.access == as_read.access:
+            again = replace(again, access=access)
         return replace(again, port=port) if again.port == asked_port else again
 
     parent = Parent(child_command(), sock, replace(settings, port=port), read_again)

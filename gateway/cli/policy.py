@@ -78,7 +78,7 @@ def apply(session: Session, path: str, reason: str) -> int:
 @operator
 def rm(session: Session, name: str, reason: str) -> int:
     """Remove a policy; its history stays in the audit log."""
-    result = session.client.delete("policies", name, body={"reason": reason})
+    result = session.client.delete("policies", name, reason=reason)
     session.out.value(result)
     session.out.line(f"policy {name} removed (revision {result['revision']})")
     return 0

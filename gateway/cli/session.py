@@ -1,7 +1,7 @@
 """What every operator command shares: its options, its connection, and how its errors end.
 
-`@operator` gives a command `--json` and `--control-url` and hands it a `Session`; `@mutating` adds the
-options of every command that changes something and hands it a `How`. A command returns its exit code.
+`@operator` gives a command `--json`, `--control-url` and `--key` and hands it a `Session`; `@mutating` adds
+the options of every command that changes something and hands it a `How`. A command returns its exit code.
 """
 
 import functools
@@ -16,6 +16,7 @@ from gateway.cli.exits import exit_code
 from gateway.cli.output import Output
 from gateway.contract.errors import TurnoutError
 
+PATIENCE_S = {"verify": 600.0}  # commands that look through everything
 DEFAULT_URL = "http://127.0.0.1:8090"
 Command = Callable[..., int]
 
@@ -54,19 +55,25 @@ def operator(command: Command) -> Command:
         "--control-url", envvar="TURNOUT_CONTROL_URL", default=DEFAULT_URL, show_default=True, metavar="URL",
         help="Where the control API is; TURNOUT_CONTROL_URL says the same.",
     )  # fmt: skip
+    @click.option(
+        "--key", envvar="TURNOUT_KEY", metavar="KEY",
+        help="Who you are, where keys are on. TURNOUT_KEY says the same, and `ps` does not show it.",
+    )  # fmt: skip
     @functools.wraps(command)
-    def run(*args: Any, as_json: bool, control_url: str, **options: Any) -> int:
+    def run(*args: Any, as_json: bool, control_url: str, key: str | None, **options: Any) -> int:
         out = Output(is_json=as_json)
         how = options.get("how")
-        wait_s = how.wait_s if isinstance(how, How) else 0.0
-        client = ControlClient(control_url, wait_s=wait_s + options.get("observe_s", 0.0))
+        wait_s = how.wait_s if isinstance(how, How) else PATIENCE_S.get(command.__name__, 0.0)
+        client = None
         try:
+            client = ControlClient(control_url, wait_s=wait_s + options.get("observe_s", 0.0), key=key)
             return command(Session(client, out), *args, **options)
         except TurnoutError as error:
             out.error(error)
             return exit_code(error)
         finally:
-            client.close()
+            if client is not None:
+                client.close()
 
     return run
 

@@ -12,6 +12,8 @@ STATUS_OF: dict[str, int] = {
     "invalid_json": 400,
     "invalid_input": 400,
     "invalid_document": 422,
+    "unauthenticated": 401,
+    "forbidden": 403,
     "not_found": 404,
     "unknown_model": 404,
     "unknown_version": 404,

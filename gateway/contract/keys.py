@@ -9,7 +9,7 @@ validated (`names`) before they come here.
 REVISION = "{turnout}:revision"  # integer; grows by one with every commit of the installation
 DOCUMENTS = "{turnout}:documents"  # hash: field (see `*_field`) -> envelope JSON
 CHANGED = "{turnout}:changed"  # sorted set: field -> revision of its last change (tombstones stay)
-AUDIT = "{turnout}:audit"  # stream: one entry a commit, written by the same script
+AUDIT = "{turnout}:audit"  # stream: one entry a commit, chained to the one before, written by the same script
 WORKERS = "{turnout}:workers"  # hash: worker id -> lease JSON, `seen_ms` by Redis' clock
 GATEWAYS = "{turnout}:gateways"  # hash: gateway id -> presence JSON, `seen_ms` by Redis' clock
 CHANGES = "{turnout}:changes"  # channel: "commit <revision>", "workers", "tick <ms>"
@@ -51,6 +51,23 @@ def policy_field(name: str) -> str:
 def wanted_field(model: str, version: str) -> str:
     """How many workers this version should have: `contract.pool.Wanted`."""
     return f"wanted/{model}/{version}"
+
+
+ACCESS_FIELD = "access"  # `contract.access.Access`
+
+
+def key_field(key_id: str) -> str:
+    """A key without its secret: `contract.access.Key`."""
+    return f"key/{key_id}"
+
+
+KEY_USES = "{turnout}:key-uses"  # hash: key id -> ms of its last use, written at most once a minute
+AUDIT_HEADS = "{turnout}:audit-heads"  # list, newest last: signed heads of the audit chain, JSON
+
+
+def answered(op_id: str) -> str:
+    """String: digest of a request and its answer, so that its repetition is answered alike."""
+    return "{turnout}:answered:" + op_id
 
 
 LEASE = "{turnout}:lease"  # hash: `holder`, `fence` (grows with each new holder), `until_ms` by Redis' clock

@@ -183,7 +183,7 @@ class Route(Document):
     """How one model's requests are answered. With `slots`, `split` is derived from the live one."""
 
     model: ModelName
-    split: tuple[Weight, ...] = Field(default=(), max_length=64)
+    split: tuple[Weight, ...] = Field(default=(), max_length=64, validate_default=True)
     sticky: Sticky | None = None
     rules: tuple[Rule, ...] = Field(default=(), max_length=64)
     shadows: tuple[Shadow, ...] = Field(default=(), max_length=MAX_SHADOWS)
@@ -199,9 +199,12 @@ class Route(Document):
     @model_validator(mode="before")
     @classmethod
     def _split_follows_slots(cls, raw: Any) -> Any:
-        if isinstance(raw, dict) and raw.get("slots") and not raw.get("split"):
-            slots = raw["slots"] if isinstance(raw["slots"], dict) else raw["slots"].model_dump()
-            live = slots.get(slots.get("live"))
+        if isinstance(raw, dict) and not raw.get("split"):
+            slots: Any = raw.get("slots")
+            if isinstance(slots, Slots):
+                slots = slots.model_dump()
+            name = slots.get("live") if isinstance(slots, dict) else None
+            live = slots.get(name) if isinstance(name, str) else None
             if live is not None:
                 return raw | {"split": [{"version": live, "weight": 100}]}
         return raw

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, Field
 
+from gateway.contract.access import Role
 from gateway.contract.names import ModelName, VersionName
 from gateway.contract.route import Document
 
@@ -44,7 +45,7 @@ class Approval(Document):
     """`dossier` is the SHA-256 of what the approver saw (`core.dossier`): it holds for nothing else."""
 
     by: str = Field(min_length=1, max_length=128)
-    role: str = Field(max_length=32)
+    role: Role
     dossier: Digest
     at_ms: int = Field(ge=0)
     note: str = Field(default="", max_length=1024)

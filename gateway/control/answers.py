@@ -1,8 +1,9 @@
 """From an exception to the answer a client gets: one shape, one place.
 
-`{"error": sentence, "code": code, …data}`, with `problems` (each with its path) where a document was wrong.
-The status comes from `contract.errors.STATUS_OF`. A bug is answered as 500 without details; its trace goes to
-the log by way of the server.
+Problem details (RFC 9457: `type`, `title`, `status`, `detail`) with Turnout's own members: `code`, `error`
+(the same sentence as `detail`), the error's data, and `problems` (each with its path) where a document was
+wrong. The status comes from `contract.errors.STATUS_OF`. A bug is answered as 500 without details; its trace
+goes to the log by way of the server.
 """
 
 from http import HTTPStatus
@@ -19,9 +20,21 @@ _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large"
 
 
 def answer(error: TurnoutError) -> JSONResponse:
-    headers = {"retry-after": "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
-    content = {**error.data, "error": error.message, "code": error.code}
-    return JSONResponse(content, error.status, headers)
+    headers = {}
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["retry-after"] = "1"
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
+    content = {
+        **error.data,
+        "type": "about:blank",
+        "title": HTTPStatus(error.status).phrase,
+        "status": error.status,
+        "detail": error.message,
+        "error": error.message,
+        "code": error.code,
+    }
+    return JSONResponse(content, error.status, headers, media_type="application/problem+json")
 
 
 def install_answers(app: FastAPI) -> None:
@@ -87,3 +100,23 @@ def _name_of_document(body: Any, index: int) -> str:
     except (KeyError, IndexError, TypeError):
         model = None
     return model if isinstance(model, str) and model else f"documents.{index}"
+
+
+def _problem_schema() -> dict[str, Any]:
+    texts = ("type", "title", "detail", "error", "code")
+    return {
+        "type": "object",
+        "properties": {**{name: {"type": "string"} for name in texts}, "status": {"type": "integer"}},
+        "required": [*texts, "status"],
+    }
+
+
+# What the OpenAPI document says of every answer that is no success. 422 is named because FastAPI would
+# describe its own otherwise.
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    status: {
+        "description": "a problem: `detail` says what to do",
+        "content": {"application/problem+json": {"schema": _problem_schema()}},
+    }
+    for status in (422, "4XX", "5XX")
+}

@@ -4,27 +4,44 @@
 Redis is back. Called by `turnout control`, by `turnout up` and by tests.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from gateway.contract.signature import Signature
-from gateway.control.answers import install_answers
-from gateway.control.api import events, evidence, explain, fleet, governance, models, rollouts, routes
+from gateway.control.answers import PROBLEMS, install_answers
+from gateway.control.api import (
+    audit,
+    events,
+    evidence,
+    explain,
+    fleet,
+    governance,
+    keys,
+    models,
+    rollouts,
+    routes,
+)
 from gateway.control.artifacts import Artifacts
+from gateway.control.audit_heads import Heads
+from gateway.control.gate import Failures, Gate
 from gateway.control.guard import Guard
 from gateway.control.parts import Parts
 from gateway.control.probe import WorkerProbe
+from gateway.control.roles import PREFIX
 from gateway.control.rollouts.running import running_controller
 from gateway.control.settings import ControlSettings
+from gateway.store.answered import Answered
+from gateway.store.audit import AuditStream
 from gateway.store.connection import connect
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
+from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
 from gateway.store.predictions import Predictions
-
-PREFIX = "/api/v1"
 
 
 def build_app(settings: ControlSettings) -> FastAPI:
@@ -32,8 +49,14 @@ def build_app(settings: ControlSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        signing = asyncio.create_task(
+            parts.heads.keep_signing(settings.audit_head_s, now_ms=lambda: time.time_ns() // 1_000_000),
+            name="control-audit-heads",
+        )
         async with running_controller(parts):
             yield
+        signing.cancel()
+        await asyncio.wait([signing])
         await parts.aclose()
 
     app = FastAPI(
@@ -43,6 +66,7 @@ def build_app(settings: ControlSettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        responses=PROBLEMS,
     )
     app.state.parts = parts
     install_answers(app)
@@ -57,9 +81,18 @@ def build_app(settings: ControlSettings) -> FastAPI:
         governance.router,
         rollouts.router,
         events.router,
+        keys.router,
+        audit.router,
     ):
         app.include_router(router, prefix=PREFIX)
     app.add_api_route("/healthz", _healthz, methods=["GET"])
+    app.add_middleware(
+        Gate,
+        settings=settings.access,
+        documents=parts.documents,
+        uses=parts.key_uses,
+        failures=parts.failures,
+    )
     # A wildcard address is no name of this API: a page of another site could use it.
     own_names = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
     app.add_middleware(Guard, allowed_hosts=(*settings.allowed_hosts, *own_names))
@@ -73,6 +106,7 @@ async def _healthz() -> dict[str, bool]:
 
 def _parts(settings: ControlSettings) -> Parts:
     redis = connect(settings.redis_url, name="turnout-control", timeout_s=settings.store_timeout_s)
+    stream = AuditStream(redis)
     return Parts(
         settings=settings,
         disconnect=redis.aclose,
@@ -84,6 +118,11 @@ def _parts(settings: ControlSettings) -> Parts:
         ),
         probe=WorkerProbe(timeout_s=settings.probe_timeout_s),
         leases=Leases(redis),
+        audit=stream,
+        heads=Heads(stream, settings.data_dir),
+        key_uses=KeyUses(redis),
+        answered=Answered(redis),
+        failures=Failures(),
     )
 
 

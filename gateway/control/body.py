@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 
 from gateway.contract.errors import CallerError
 from gateway.contract.route import MAX_ROUTE_BYTES
+from gateway.control.repeated import once
 
 BODY_DEADLINE_S = 15.0
 MAX_BODY_BYTES = 16 * MAX_ROUTE_BYTES  # several documents at once (`turnout apply`)
@@ -63,7 +64,8 @@ class StrictRoute(APIRoute):
 
         async def handle_strictly(request: Request) -> Response:
             body = await read_body(request, max_bytes=self.max_bytes)
-            return await handle(_Read(request, body, strict_json(body) if body else None))
+            read = _Read(request, body, strict_json(body) if body else None)
+            return await once(request, body, lambda: handle(read))
 
         return handle_strictly
 

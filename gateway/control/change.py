@@ -9,12 +9,12 @@ Called by the handlers of `control.api` and by `control.cutover`.
 """
 
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.contract import keys
+from gateway.contract.access import Role
 from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError, ConflictError, UpstreamError
 from gateway.contract.rollout import Phase
@@ -30,7 +30,7 @@ from gateway.core.check import check_route
 from gateway.core.diff import Difference, differences
 from gateway.core.edit import Delete, Edit, Edited, Replace, Rollback, edit_route
 from gateway.core.policy import Broken
-from gateway.store.documents import Change, Committed
+from gateway.store.documents import Change, Committed, new_operation_id
 
 _HISTORY_READ = 1000  # as many as the store keeps: a rollback may name any of them
 
@@ -44,6 +44,7 @@ class Intent:
     dry_run: bool = False
     force: bool = False
     wait_s: float = 0.0
+    role: Role = Role.ADMIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,11 @@ async def read_expected(parts: Parts, model: str, *, expected_revision: int | No
 
 
 async def check(
-    parts: Parts, planned: Sequence[Planned], *, force: bool, reason: str = ""
+    parts: Parts, planned: Sequence[Planned], *, force: bool, reason: str = "", role: Role = Role.ADMIN
 ) -> dict[str, tuple[str, ...]]:
     """Warnings by model. Raises every problem of every route at once, then every refusal unless forced.
 
-    What policy refuses takes a `reason` as well, and some of it cannot be forced.
+    What policy refuses takes a `reason` as well and the `role` that it names; some of it cannot be forced.
     """
     fleet = await parts.fleet.workers()
     problems: list[str] = []
@@ -145,7 +146,7 @@ async def check(
             broken += await broken_by_change(
                 parts, before=item.stored.route, after=item.route, is_return=item.is_return
             )
-    if overridden := refuse(broken, force=force, reason=reason):
+    if overridden := refuse(broken, force=force, reason=reason, role=role):
         first = planned[0].stored.model
         warnings[first] += overridden
     return warnings
@@ -159,7 +160,9 @@ async def commit(
     started = time.perf_counter()
     committed, applied = None, None
     if changing and not intent.dry_run:
-        committed = await _commit_once(parts, changing, intent)
+        against = [warning for item in changing for warning in warnings.get(item.stored.model, ())]
+        forced = (against or ["nothing stood against it"]) if intent.force else []
+        committed = await _commit_once(parts, changing, intent, forced)
     if intent.wait_s > 0 and not intent.dry_run:
         revision = max((item.stored.revision for item in planned), default=0)
         applied = await wait_until_served(
@@ -181,7 +184,9 @@ def document_of(route: Route | None) -> dict[str, Any] | None:
     return None if route is None else route.model_dump(mode="json", exclude_none=True)
 
 
-async def _commit_once(parts: Parts, planned: Iterable[Planned], intent: Intent) -> Committed:
+async def _commit_once(
+    parts: Parts, planned: Iterable[Planned], intent: Intent, forced: Sequence[str]
+) -> Committed:
     changes = [
         Change(
             keys.route_field(item.stored.model),
@@ -190,17 +195,19 @@ async def _commit_once(parts: Parts, planned: Iterable[Planned], intent: Intent)
         )
         for item in planned
     ]
-    op_id = uuid.uuid4().hex
+    op_id = new_operation_id()
     try:
         try:
             return await parts.documents.commit(
-                changes, author=intent.author, reason=intent.reason, op_id=op_id
+                changes, author=intent.author, reason=intent.reason, op_id=op_id, forced=forced
             )
         except UpstreamError:
             return await parts.documents.commit(
-                changes, author=intent.author, reason=intent.reason, op_id=op_id
+                changes, author=intent.author, reason=intent.reason, op_id=op_id, forced=forced
             )
     except ConflictError as error:
+        if "field" not in error.data:
+            raise  # the operation id was used for another change
         model = str(error.data.get("field", "")).removeprefix("route/")
         expected = {change.field: change.expected_revision or 0 for change in changes}
         raise await _conflict(parts, model, expected[keys.route_field(model)]) from None

@@ -70,7 +70,7 @@ async def cut(
     planned = Planned(stored, switch(stored.route), is_return=is_return)
     to = live_version(planned.route) if planned.route is not None else None
     assert to is not None, "slots always have a live version"
-    warnings = await check(parts, [planned], force=intent.force, reason=intent.reason)
+    warnings = await check(parts, [planned], force=intent.force, reason=intent.reason, role=intent.role)
     checked = await _check_workers(parts, model, to)
     unwell = [f"worker {item.address} {item.problem}" for item in checked if item.problem is not None]
     if unwell and not intent.force:

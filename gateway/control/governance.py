@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from gateway.contract import keys
+from gateway.contract.access import Role
 from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError
 from gateway.contract.plan import Plan
@@ -67,11 +68,13 @@ async def broken_by_plan(parts: Parts, plan: Plan) -> tuple[Broken, ...]:
     return judge_plan(found.readable, plan, known=known, now=_now()) + _of_unreadable(found)
 
 
-def refuse(broken: Sequence[Broken], *, force: bool, reason: str) -> tuple[str, ...]:
+def refuse(broken: Sequence[Broken], *, force: bool, reason: str, role: Role = Role.ADMIN) -> tuple[str, ...]:
     """Warnings for rules that were overridden; raises `refused`, with every rule's name, for the others."""
     if not broken:
         return ()
-    final = [item for item in broken if item.override is None]
+    final = [
+        item for item in broken if item.override is None or not (force <= role.includes(Role(item.override)))
+    ]
     if force and not final and reason.strip():
         return tuple(f"overridden: {item}" for item in broken)
     if force and not final:

@@ -11,10 +11,16 @@ from fastapi import Depends, Header, Request
 
 from gateway.contract.errors import CallerError
 from gateway.control.artifacts import Artifacts
+from gateway.control.audit_heads import Heads
+from gateway.control.caller import Caller
+from gateway.control.gate import Failures
 from gateway.control.probe import WorkerProbe
 from gateway.control.settings import ControlSettings
+from gateway.store.answered import Answered
+from gateway.store.audit import AuditStream
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
+from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
 from gateway.store.predictions import Predictions
 
@@ -38,6 +44,11 @@ class Parts:
     artifacts: Artifacts
     probe: WorkerProbe
     leases: Leases
+    audit: AuditStream
+    heads: Heads
+    key_uses: KeyUses
+    answered: Answered
+    failures: Failures
     readers: Readers = field(default_factory=Readers)
 
     async def aclose(self) -> None:
@@ -51,8 +62,10 @@ def _parts_of(request: Request) -> Parts:
     return parts
 
 
-def _author_of(x_turnout_author: Annotated[str | None, Header()] = None) -> str:
-    """Who says it is them: written into history and audit. Without keys nobody can prove it."""
+def _author_of(caller: Caller, x_turnout_author: Annotated[str | None, Header()] = None) -> str:
+    """Written into history and audit: the key's name; without keys what is said, as nobody can prove it."""
+    if caller.has_key:
+        return caller.name
     if x_turnout_author is None:
         return "unknown"
     author = x_turnout_author.encode("latin-1").decode("utf-8", "replace").strip()

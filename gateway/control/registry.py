@@ -5,7 +5,7 @@ size and signature are read from the stored artifact, never taken from the calle
 workers are written in one commit, so that a supervisor sees both or neither.
 """
 
-import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError
@@ -16,7 +16,7 @@ from gateway.contract.errors import CallerError, ConflictError
 from gateway.contract.pool import Wanted
 from gateway.contract.route import Document
 from gateway.contract.version import Version
-from gateway.store.documents import Change, Documents
+from gateway.store.documents import Change, Documents, new_operation_id
 
 
 class Registration(Document):
@@ -94,15 +94,27 @@ async def register(
     if not changes:
         return False, known.revision if known is not None else 0
     reason = f"register version {version.version} of {version.model}"
-    committed = await documents.commit(changes, author=author, reason=reason, op_id=uuid.uuid4().hex)
+    committed = await documents.commit(changes, author=author, reason=reason, op_id=new_operation_id())
     return True, committed.revision
 
 
-async def set_workers(documents: Documents, model: str, version: str, workers: int, *, author: str) -> int:
+async def set_workers(
+    documents: Documents,
+    model: str,
+    version: str,
+    workers: int,
+    *,
+    author: str,
+    forced: Sequence[str] = (),
+) -> int:
     """The revision that asks for this many workers."""
     reason = f"{workers} workers of version {version} of {model}"
     committed = await documents.commit(
-        [_wish(model, version, workers)], author=author, reason=reason, op_id=uuid.uuid4().hex
+        [_wish(model, version, workers)],
+        author=author,
+        reason=reason,
+        op_id=new_operation_id(),
+        forced=forced,
     )
     return committed.revision
 

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+from gateway.contract.access import LOOPBACK_HOSTS, AccessSettings
+
+LOOPBACK_NAMES = LOOPBACK_HOSTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +14,10 @@ class ControlSettings:
 
     redis_url: str
     artifacts_dir: Path
+    data_dir: Path = Path(".turnout")  # holds the key that signs heads of the audit chain, and the heads
+    access: AccessSettings = field(default_factory=AccessSettings)
+    # How soon a change is under a signed head of the audit chain: what is younger is only chained.
+    audit_head_s: float = 60.0
     host: str = "127.0.0.1"
     port: int = 8090
     allowed_hosts: tuple[str, ...] = ()

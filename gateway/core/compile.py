@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from gateway.contract.route import problems_of
 from gateway.core.decide import CompiledRoute
-from gateway.core.kept import Model, Registered, route_line, standing_line, version_line
+from gateway.core.kept import Model, Registered, access_line, route_line, standing_line, version_line
 from gateway.core.persistent import PersistentMap
 
 Part = TypeVar("Part")
@@ -36,6 +36,7 @@ class Snapshot:
     revision: int = 0
     models: PersistentMap[Model] = field(default_factory=PersistentMap)
     problems: PersistentMap[Problem] = field(default_factory=PersistentMap)
+    access: PersistentMap[bytes] = field(default_factory=PersistentMap)  # `key/<id>`, `access` -> line
 
     @property
     def routes(self) -> Mapping[str, CompiledRoute]:
@@ -81,16 +82,23 @@ class _Parts(Mapping[str, Part]):
 def compile_changes(last: Snapshot, *, revision: int, changed: Mapping[str, bytes | None]) -> Snapshot:
     """The next snapshot; `changed` maps fields of documents to their envelopes (JSON), None = deleted."""
     models: dict[str, Model] = {}
+    access: dict[str, bytes | None] = {}
     problems: dict[str, Problem | None] = {}
     for name, raw in changed.items():
         kind, _, rest = name.partition("/")
-        if kind not in ("route", "version", "standing"):
+        if kind not in ("route", "version", "standing", "key", "access"):
             continue
         model = rest.partition("/")[0]
         before = models.get(model) or last.models.get(model) or Model()
         after = before
         try:
-            after = _applied(before, kind, rest, raw)
+            if kind in ("key", "access"):
+                kept = last.access.get(name)
+                line = None if raw is None else access_line(name, raw, last=kept)
+                if line is not kept:
+                    access[name] = line
+            else:
+                after = _applied(before, kind, rest, raw)
             if name in last.problems:
                 problems[name] = None
         except ValidationError as error:
@@ -105,6 +113,7 @@ def compile_changes(last: Snapshot, *, revision: int, changed: Mapping[str, byte
             {name: model if model.lines() else None for name, model in models.items()}
         ),
         problems=last.problems.updated(problems),
+        access=last.access.updated(access),
     )
 
 

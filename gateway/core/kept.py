@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import msgspec
 from pydantic import TypeAdapter
 
+from gateway.contract.access import Access, Key
+from gateway.contract.keys import ACCESS_FIELD
 from gateway.contract.route import Route
 from gateway.contract.signature import Datatype, Signature
 from gateway.contract.standing import Standing
@@ -105,6 +107,24 @@ def standing_line(model: str, version: str, raw: bytes, *, last: bytes | None) -
         return None
     line = _line(f"standing/{model}/{version}", envelope.revision, standing.model_dump_json().encode())
     return last if line == last else line
+
+
+def access_line(field: str, raw: bytes, *, last: bytes | None) -> bytes | None:
+    """As `route_line`, for a key (without its secret) or the `access` document."""
+    envelope = _read_envelope(raw)
+    if envelope.doc == b"null":
+        return None
+    line = _line(field, envelope.revision, msgspec.json.format(bytes(envelope.doc), indent=-1))
+    if line != last:
+        read_access(line)
+    return last if line == last else line
+
+
+def read_access(line: bytes) -> Key | Access:
+    """The document of such a line. Raises ValueError when it is none."""
+    envelope = _read_envelope(line)
+    kind = Access if envelope.field == ACCESS_FIELD else Key
+    return kind.model_validate_json(bytes(envelope.doc))
 
 
 def _line(field: str, revision: int, document: bytes) -> bytes:

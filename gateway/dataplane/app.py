@@ -1,7 +1,8 @@
 """What a gateway answers beside predictions: health, metadata, feedback, and clear refusals.
 
-An ordinary Starlette application behind the same port. Addresses and bodies follow the Open Inference
-Protocol (kserve/open-inference-protocol, inference_rest.md).
+An ordinary Starlette application behind the same port. With keys on, only health and the server's own
+metadata are open. Addresses and bodies follow the Open Inference Protocol (kserve/open-inference-protocol,
+inference_rest.md).
 """
 
 from collections.abc import Callable, Mapping
@@ -13,12 +14,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Path
 
+from gateway.contract.access import IN_QUERY, has_key_in
 from gateway.contract.errors import STATUS_OF, CallerError, TurnoutError
 from gateway.core.kept import Registered
+from gateway.dataplane.door import Door, Grant
 from gateway.dataplane.feedback import FeedbackIntake
 from gateway.dataplane.table import Table
+from gateway.dataplane.tally import Tallies
 
 EXTENSIONS = ["binary_tensor_data"]
+_AT_THE_DOOR = frozenset({"unauthenticated", "forbidden", "over_limit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +31,25 @@ class Surface:
     """What the application shows of its process."""
 
     table: Table
+    door: Door
+    tallies: Tallies
     intake: FeedbackIntake
     is_ready: Callable[[], bool]
     turnout_version: str
 
 
 def build_app(surface: Surface) -> Starlette:
-    table = surface.table
+    table, door = surface.table, surface.door
+
+    def admitted(request: Request, model: str | None) -> Grant | None:
+        """Who asks; None where nobody has to say it."""
+        if has_key_in(request.url.query):
+            raise CallerError("bad_request", IN_QUERY)
+        return door.admit(dict(request.scope["headers"]), model) if door.is_on else None
 
     def versions_of(request: Request) -> tuple[str, Mapping[str, Registered]]:
         model = request.path_params["model"]
+        admitted(request, model)
         known = table.snapshot.versions.get(model)
         if not known:
             raise CallerError("unknown_model", f"No model is named {model}.")
@@ -58,7 +72,11 @@ def build_app(surface: Surface) -> Starlette:
         raise TurnoutError("no_table", "This gateway has no routes yet, or is shutting down.")
 
     async def models(request: Request) -> Response:
-        return JSONResponse({"models": sorted(table.snapshot.versions)})
+        grant = admitted(request, None)
+        names = sorted(table.snapshot.versions)
+        if grant is not None and grant.models is not None:
+            names = [name for name in names if name in grant.models]
+        return JSONResponse({"models": names})
 
     async def metadata(request: Request) -> Response:
         model, known = versions_of(request)
@@ -97,6 +115,23 @@ def build_app(surface: Surface) -> Starlette:
         is_lines = "ndjson" in request.headers.get("content-type", "")
         return await surface.intake.take(model, await request.body(), is_lines=is_lines)
 
+    async def turnout_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, TurnoutError)
+        if error.code in _AT_THE_DOOR:
+            surface.tallies.rejected[error.code] += 1
+        return _error(error.code, error.message, retry_after_s=error.data.get("retry_after_s", 1))
+
+    async def http_error(request: Request, error: Exception) -> Response:
+        """Whoever has no key does not learn what there is."""
+        assert isinstance(error, HTTPException)
+        try:
+            admitted(request, None)
+        except CallerError as refusal:
+            return await turnout_error(request, refusal)
+        if error.status_code == 405:
+            return _error("method_not_allowed", f"{request.method} is not possible here.")
+        return _error("not_found", f"Nothing is at {request.url.path}.")
+
     base = "/v2/models/{model}"
     both = (base, base + "/versions/{version}")
     return Starlette(
@@ -112,8 +147,8 @@ def build_app(surface: Surface) -> Starlette:
             Path(base + "/feedback", feedback, methods=["POST"]),
         ],
         exception_handlers={
-            TurnoutError: _turnout_error,
-            HTTPException: _http_error,
+            TurnoutError: turnout_error,
+            HTTPException: http_error,
             Exception: _bug,
         },
     )
@@ -129,23 +164,13 @@ def _leading_version(table: Table, model: str, known: Mapping[str, Registered]) 
     return max(known)
 
 
-def _error(code: str, message: str) -> Response:
+def _error(code: str, message: str, *, retry_after_s: int = 1) -> Response:
     headers = {"turnout-error": code}
     if STATUS_OF[code] in (429, 503):
-        headers["retry-after"] = "1"
+        headers["retry-after"] = str(retry_after_s)
+    if code == "unauthenticated":
+        headers["www-authenticate"] = "Bearer"
     return JSONResponse({"error": message}, status_code=STATUS_OF[code], headers=headers)
-
-
-async def _turnout_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, TurnoutError)
-    return _error(error.code, error.message)
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    if error.status_code == 405:
-        return _error("method_not_allowed", f"{request.method} is not possible here.")
-    return _error("not_found", f"Nothing is at {request.url.path}.")
 
 
 async def _bug(request: Request, error: Exception) -> Response:

@@ -18,6 +18,7 @@ from gateway.contract.errors import UpstreamError
 from gateway.contract.pool import LEASE_S, Lease, Presence
 from gateway.core.compile import EMPTY, Snapshot, compile_changes
 from gateway.dataplane import lastgood
+from gateway.dataplane.door import Door
 from gateway.dataplane.table import Table
 from gateway.store.documents import Documents, Page
 from gateway.store.fleet import FleetStore
@@ -47,8 +48,10 @@ class Follower:
         *,
         identity: Identity,
         path: Path,
+        door: Door,
     ) -> None:
         self.table = table
+        self.door = door
         self.documents = documents
         self.fleet = fleet
         self.identity = identity
@@ -157,7 +160,8 @@ class Follower:
             if problem is not None and (known is None or known.problems != problem.problems):
                 log.error("%s is not served as it lies in Redis: %s", field, "; ".join(problem.problems))
         self.table.switch(snapshot)
-        if snapshot.models is not last.models:
+        self.door.switch(snapshot.access)
+        if snapshot.models is not last.models or snapshot.access is not last.access:
             self.unsaved.set()
 
     async def _follow_workers(self, *, is_first: bool) -> None:

@@ -13,8 +13,11 @@ from pathlib import Path
 import msgspec
 from pydantic import ValidationError
 
+from gateway.contract.access import Access
+from gateway.contract.keys import ACCESS_FIELD
 from gateway.contract.pool import Lease
 from gateway.core.compile import Snapshot
+from gateway.core.kept import read_access
 
 FORMAT = 1
 PIECE_DOCUMENTS = 200  # written at once: the interpreter is held for less than 1 ms
@@ -41,9 +44,11 @@ def save(path: Path, snapshot: Snapshot, leases: Iterable[Lease]) -> None:
     """Raises OSError when the disk does not take it; the old file stays."""
     told = [lease.model_dump(mode="json") for lease in leases]
     beside = path.with_suffix(f".{os.getpid()}.new")
-    with beside.open("wb") as file:
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(msgspec.json.encode(_Head(FORMAT, snapshot.revision, told)) + b"\n")
-        lines = chain.from_iterable(model.lines() for model in snapshot.models.values())
+        lines = chain(
+            chain.from_iterable(model.lines() for model in snapshot.models.values()), snapshot.access.values()
+        )
         while piece := list(islice(lines, PIECE_DOCUMENTS)):
             file.write(b"\n".join(piece) + b"\n")
             file.flush()
@@ -62,3 +67,16 @@ def load(path: Path) -> LastGood | None:
     except (OSError, ValueError, ValidationError):
         return None
     return LastGood(head.revision, documents, leases) if head.format == FORMAT else None
+
+
+def had_admin(path: Path) -> bool:
+    """Whether the remembered documents turn authentication on."""
+    last = load(path)
+    raw = None if last is None else last.documents.get(ACCESS_FIELD)
+    if raw is None:
+        return False
+    try:
+        access = read_access(raw)
+    except ValueError:
+        return True
+    return isinstance(access, Access) and access.admins > 0

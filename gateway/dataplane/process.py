@@ -18,6 +18,7 @@ from typing import Any
 from gateway import __version__
 from gateway.contract.errors import UpstreamError
 from gateway.dataplane.app import Surface, build_app
+from gateway.dataplane.door import Door
 from gateway.dataplane.exchange import Lane
 from gateway.dataplane.feedback import FeedbackIntake
 from gateway.dataplane.follower import Follower, Identity
@@ -39,6 +40,7 @@ from gateway.observe.state import MetricsState
 from gateway.store.connection import connect
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
+from gateway.store.key_uses import KeyUses
 from gateway.store.predictions import Predictions
 from gateway.store.watch import Watch
 from gateway.upstream.pool import PoolSet
@@ -52,6 +54,8 @@ SHED_S = 0.05  # a loop held up this long has no time for copies that would have
 LATE_S = 0.1  # a loop that was held up this long first reads what has come meanwhile
 UNUSED_TICK_S = 15.0  # unused connections are closed after 15 to 30 s, before a worker does it after 75 s
 ACCURACY_TICK_S = 15.0
+LAST_GOOD = "gateway-last-good.json"
+USES_TICK_S = 60.0  # when a key was used last is told to the minute
 LAST_FLUSH_S = 2.0
 log = logging.getLogger("turnout.gateway")
 
@@ -76,21 +80,27 @@ class GatewayProcess:
         self.shadower = Shadower(self.tallies, settings, self.replies)
         self.lane = Lane(self.tallies, self.shadower, self.replies)
         self.fleet = FleetStore(self.redis)
+        self.key_uses = KeyUses(self.redis)
+        self.door = Door(settings.access, processes=settings.processes)
         self.follower = Follower(
             self.table,
             Documents(self.redis),
             self.fleet,
             identity=Identity(self.gateway_id, os.getpid(), f"{settings.host}:{settings.port}", started_ms),
-            path=settings.data_dir / "gateway-last-good.json",
+            path=settings.data_dir / LAST_GOOD,
+            door=self.door,
         )
         self.watch = Watch(settings.redis_url, self.follower.hint)
         surface = Surface(
             table=self.table,
+            door=self.door,
+            tallies=self.tallies,
             intake=FeedbackIntake(self.predictions, self.table, self.tallies),
             is_ready=self.is_ready,
             turnout_version=__version__,
         )
-        protocol = type("Protocol", (GatewayProtocol,), {"table": self.table, "lane": self.lane})
+        parts = {"table": self.table, "lane": self.lane, "door": self.door}
+        protocol = type("Protocol", (GatewayProtocol,), parts)
         self.server = HttpServer(protocol, build_app(surface), limits=settings.limits, room=self.requests)
         self.tasks: list[asyncio.Task[None]] = []
         self.index = index
@@ -120,6 +130,7 @@ class GatewayProcess:
         self._run("unused", self._keep_closing_unused)
         self._run("look", self._keep_looking)
         self._run("accuracy", self._keep_measuring)
+        self._run("key-uses", self._keep_noting_uses)
         gc.freeze()
         gc.set_threshold(20_000, 50, 100)  # requests leave no cycles behind: look for garbage rarely
 
@@ -185,6 +196,7 @@ class GatewayProcess:
         while True:
             await asyncio.sleep(LOOK_TICK_S)
             self.pools.look(loop.time())
+            self.door.forget_expired(time.time() * 1000)
 
     async def _keep_closing_unused(self) -> None:
         while True:
@@ -196,6 +208,13 @@ class GatewayProcess:
             with contextlib.suppress(UpstreamError):
                 await self.accuracies.refresh(list(self.recorder.models))
             await asyncio.sleep(ACCURACY_TICK_S)
+
+    async def _keep_noting_uses(self) -> None:
+        while True:
+            await asyncio.sleep(USES_TICK_S)
+            if used := self.door.take_used():
+                with contextlib.suppress(UpstreamError):
+                    await self.key_uses.note(used, now_ms=time.time_ns() // 1_000_000)
 
     def metrics(self) -> MetricsState:
         state = MetricsState()

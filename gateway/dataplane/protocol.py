@@ -2,16 +2,23 @@
 
 from typing import ClassVar
 
+from gateway.contract.errors import CallerError
+from gateway.contract.headers import VERSION
+from gateway.dataplane.door import Door
 from gateway.dataplane.exchange import Exchange, Lane
 from gateway.dataplane.hedge import Hedged
 from gateway.dataplane.table import Table
 from gateway.wire.protocol import HttpProtocol
+from gateway.wire.replies import error_body, error_head
+
+CHALLENGE = b"www-authenticate: Bearer\r\n"  # RFC 9110, section 11.6.1: a 401 has one
 
 
 class GatewayProtocol(HttpProtocol):
-    """`table` and `lane` are set on a subclass by the process that serves it."""
+    """`table`, `lane` and `door` are set on a subclass by the process that serves it."""
 
     table: ClassVar[Table]
+    door: ClassVar[Door]
     lane: ClassVar[Lane]
     serving: Exchange | None
     spare: Exchange | None
@@ -21,12 +28,27 @@ class GatewayProtocol(HttpProtocol):
         if found is None:
             return False
         entry, pinned = found
+        if self.door.is_on and not self._may_enter(headers, entry.model, pinned):
+            return True
         exchange = self.spare
         if exchange is None or entry.hedge_s is not None:
             exchange = (Exchange if entry.hedge_s is None else Hedged)(self.lane, self)
         self.spare = None
         self.serving = exchange
         exchange.begin(entry, headers, body, pinned)
+        return True
+
+    def _may_enter(self, headers: dict[bytes, bytes], model: str, pinned: str | None) -> bool:
+        """False after a refusal has been sent."""
+        try:
+            self.door.admit(headers, model, is_pin=pinned is not None or VERSION in headers)
+        except CallerError as error:
+            self.lane.tallies.rejected[error.code] += 1
+            head = error_head(error.code, retry_after_s=error.data.get("retry_after_s"))
+            if error.code == "unauthenticated":
+                head += CHALLENGE
+            self.reply(head, error_body(error.message))
+            return False
         return True
 
     def client_gone(self) -> None:

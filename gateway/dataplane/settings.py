@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from gateway.contract.access import AccessSettings
 from gateway.wire.limits import Limits
 
 
@@ -17,6 +18,7 @@ class GatewaySettings:
     metrics_port: int = 8082
     processes: int = 1
     allow_unauthenticated: bool = False  # needed to listen on anything but loopback
+    access: AccessSettings = field(default_factory=AccessSettings)
     limits: Limits = field(default_factory=Limits)
     flush_s: float = 0.2  # how long a prediction waits before it is written; lost if the process is killed
     recorder_bound: int = 100_000  # predictions kept while Redis is away; about 300 bytes each
@@ -31,7 +33,7 @@ class GatewaySettings:
 
 
 # What a running gateway cannot change: its sockets, and what they were opened for.
-NEED_RESTART = ("redis_url", "data_dir", "host", "port", "metrics_port", "allow_unauthenticated")
+NEED_RESTART = ("redis_url", "data_dir", "host", "port", "metrics_port", "allow_unauthenticated", "access")
 
 
 def with_live(now: GatewaySettings, wanted: GatewaySettings) -> tuple[GatewaySettings, list[str]]:

@@ -7,17 +7,19 @@ documents, histories, audit and the new revision in one script, or nothing. Call
 
 import hashlib
 import json
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from gateway.contract import keys
 from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError, ConflictError, FencedError, UpstreamError
+from gateway.store.audit import AuditStream, told
 from gateway.store.connection import ask
 from gateway.store.scripts import Script
 
@@ -27,6 +29,18 @@ HISTORY_AT_ONCE = 20  # envelopes read in one go: one can have 256 KiB
 PAGE_DOCUMENTS = 500  # read in one script: about 1 ms of Redis' time, and a few ms of the reader's
 WAIT_FOR_DISK_MS = 150  # less than a call's timeout: an applied commit must not look like a failure
 ANY = -1  # what the script knows as "any revision"
+
+# Who and what a commit is made for, beside its author, in the audit: said by whoever serves a request, since
+# none of the layers between has a use for it.
+KEY_ID: ContextVar[str] = ContextVar("key_id", default="")
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
+# How the next commit's operation id is made: at random, or from what the caller said it repeats.
+OPERATION_IDS: ContextVar[Callable[[], str]] = ContextVar("operation_ids", default=lambda: uuid.uuid4().hex)
+
+
+def new_operation_id() -> str:
+    return OPERATION_IDS.get()()
+
 
 _COMMIT = Script.load("commit.lua")
 _FOLLOW = Script.load("follow.lua")
@@ -86,8 +100,10 @@ class Documents:
         reason: str,
         op_id: str,
         fence: int | None = None,
+        forced: Sequence[str] = (),
     ) -> Committed:
         """Applies all changes as one revision, or none; with `fence`, only while it is the lease's number.
+        `forced`: refusals that the author overrode.
 
         The same `op_id` again gives the first result, so an attempt whose answer was lost may be repeated.
         Raises `ConflictError` with field, current_revision, author, at_ms and reason of the change that
@@ -99,12 +115,16 @@ class Documents:
         stated = [part for change in changes for part in _stated(change)]
         who = [author.encode("utf-8", "replace"), reason.encode("utf-8", "replace")]
         digest = hashlib.sha256(b"\0".join([*who, *stated])).hexdigest()[:16]
+        docs = ",".join("" if not doc else hashlib.sha256(doc).hexdigest() for doc in stated[2::3])
+        extra: list[str | bytes] = ["docs", docs, "key", KEY_ID.get(), "request", REQUEST_ID.get()]
+        if forced:
+            extra += ["forced", "; ".join(forced).encode("utf-8", "replace")]
         names = [keys.REVISION, keys.DOCUMENTS, keys.CHANGED, keys.AUDIT, keys.operation(op_id), keys.LEASE]
         held = "" if fence is None else fence
         reply, is_durable = await _COMMIT.run_durably(
             self._redis,
             [*names, *(keys.history(change.field) for change in changes)],
-            [*who, op_id, digest, OPERATION_KEPT_S, HISTORY_LENGTH, keys.CHANGES, held, *stated],
+            [*who, op_id, digest, OPERATION_KEPT_S, HISTORY_LENGTH, keys.CHANGES, held, *stated, *extra],
             wait_ms=WAIT_FOR_DISK_MS,
         )
         match reply:
@@ -128,6 +148,13 @@ class Documents:
         """The document, or None. One that somebody edited into nonsense has `doc` None and says why."""
         raw = await ask(self._redis, "HGET", keys.DOCUMENTS, field)
         return None if raw is None else _envelope(raw, field)
+
+    async def several(self, fields: Sequence[str]) -> list[Envelope | None]:
+        """These documents, read at once."""
+        found = await ask(self._redis, "HMGET", keys.DOCUMENTS, *fields)
+        return [
+            None if raw is None else _envelope(raw, field) for field, raw in zip(fields, found, strict=True)
+        ]
 
     async def all(self, prefix: str) -> dict[str, Envelope]:
         """Every document whose field begins with `prefix`, by field, in the alphabet's order."""
@@ -176,10 +203,8 @@ class Documents:
         return None
 
     async def audit(self, limit: int = 100) -> list[dict[str, Any]]:
-        """The last commits, newest first: id, revision, at_ms, author, reason, op_id and changes, a list of
-        `{"field", "previous": revision before, "deleted"}`."""
-        found = await ask(self._redis, "XREVRANGE", keys.AUDIT, "+", "-", "COUNT", limit)
-        return [_audited(entry_id, entry) for entry_id, entry in found]
+        """The last commits, newest first: see `audit.told`."""
+        return [told(*raw) for raw in await AuditStream(self._redis).newest_first(count=limit)]
 
     async def audit_since(self, revision: int, *, limit: int) -> list[dict[str, Any]]:
         """The commits after this revision, oldest first; of more than `limit` the newest."""
@@ -238,16 +263,3 @@ def _conflict(field: str, current_revision: int, raw: bytes) -> ConflictError:
         at_ms=last.at_ms,
         reason=last.reason,
     )
-
-
-def _audited(entry_id: bytes, entry: dict[bytes, bytes]) -> dict[str, Any]:
-    texts = {name.decode(): value.decode("utf-8", "replace") for name, value in entry.items()}
-    return {
-        "id": entry_id.decode(),
-        "revision": int(texts.get("revision", 0)),
-        "at_ms": int(texts.get("at_ms", 0)),
-        "author": texts.get("author", ""),
-        "reason": texts.get("reason", ""),
-        "op_id": texts.get("op_id", ""),
-        "changes": orjson.loads(texts.get("changes", "[]")),
-    }

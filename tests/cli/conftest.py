@@ -57,7 +57,10 @@ def installation(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             await add_ready_versions(redis, "1", "2", "3")
             await stack.enter_async_context(following_gateway(redis))
             settings = ControlSettings(
-                redis_url=redis_url, artifacts_dir=tmp_path / "artifacts", store_timeout_s=5.0
+                redis_url=redis_url,
+                artifacts_dir=tmp_path / "artifacts",
+                data_dir=tmp_path,
+                store_timeout_s=5.0,
             )
             url = await stack.enter_async_context(_served(settings))
             end = asyncio.Event()

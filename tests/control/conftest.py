@@ -16,6 +16,7 @@ def settings(redis_url: str, tmp_path: Path) -> ControlSettings:
     return ControlSettings(
         redis_url=redis_url,
         artifacts_dir=tmp_path / "artifacts",
+        data_dir=tmp_path,
         max_artifact_bytes=100_000,
         store_timeout_s=5.0,
     )

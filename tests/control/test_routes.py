@@ -332,3 +332,21 @@ async def test_the_history_says_what_each_revision_changed(api: httpx2.AsyncClie
     assert history[0]["changes"] == ["split.1: 100 -> 90", "split.2: none -> 10"]
     limited = (await api.get("/routes/digits/history", params={"limit": 1})).json()["history"]
     assert limited == history[:1]
+
+
+async def test_a_history_goes_on_page_by_page(api: httpx2.AsyncClient) -> None:
+    made = [
+        (await edit(api, to_split(("1", 100 - share), ("2", share))))["revision"] for share in range(1, 8)
+    ]
+    whole = (await api.get("/routes/digits/history")).json()["history"]
+    paged: list[Any] = []
+    before: int | None = None
+    while True:
+        asked = {"limit": 3} | ({} if before is None else {"before": before})
+        page = (await api.get("/routes/digits/history", params=asked)).json()
+        paged += page["history"]
+        before = page["next"]
+        if before is None:
+            break
+    assert paged == whole
+    assert [entry["revision"] for entry in paged] == made[::-1]

@@ -263,7 +263,7 @@ def test_a_second_up_on_the_same_data_is_one_clear_line_and_leaves_the_first_alo
 def test_an_address_that_others_can_reach_is_refused(tmp_path: Path, run_up: Run) -> None:
     up = run_up(tmp_path / "data", "--host", "0.0.0.0", *FREE_PORTS)
     assert up.process.wait(20) == 3
-    assert "no authentication" in up.output
+    assert "can be reached from elsewhere" in up.output
     assert not (tmp_path / "data").exists()
 
 
@@ -281,3 +281,18 @@ def test_ctrl_c_while_it_starts_ends_what_was_started(tmp_path: Path, run_up: Ru
     until(lambda: (tmp_path / "data" / "logs" / "control.log").exists(), 20)
     assert up.interrupt() == 0
     assert up.processes() == set()
+
+
+def test_with_keys_on_it_starts_again_with_a_key_and_without(
+    tmp_path: Path, run_up: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up = run_up(tmp_path / "data").until_up()
+    wish = {"name": "root", "role": "admin"}
+    made = httpx2.post(f"{up.address('control')}/api/v1/keys", json=wish, trust_env=False)
+    assert up.interrupt() == 0
+    for key, is_told in ((made.json()["key"], False), ("", True)):
+        monkeypatch.setenv("TURNOUT_KEY", key)
+        up = run_up(tmp_path / "data").until_up()
+        assert ("keys are on" in up.output) == is_told
+        assert httpx2.get(f"{up.address('gateway')}/v2/models", trust_env=False).status_code == 401
+        assert up.interrupt() == 0

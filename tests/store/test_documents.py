@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -250,16 +251,20 @@ async def test_every_commit_is_audited_with_what_it_replaced(documents: Document
     await _commit(documents, Change("route/a", {}, 0), op_id="1")
     last = await _commit(documents, Change("route/a", None, 1), Change("route/ä", {}, 0), op_id="2")
     newest, oldest = await documents.audit()
-    assert newest | {"id": ""} == {
+    assert newest | {"id": "", "link": ""} == {
         "id": "",
+        "link": "",
+        "key_id": "",
+        "request_id": "",
+        "forced": "",
         "revision": 2,
         "at_ms": last.at_ms,
         "author": "ada",
         "reason": "because of 2",
         "op_id": "2",
         "changes": [
-            {"field": "route/a", "previous": 1, "deleted": True},
-            {"field": "route/ä", "previous": 0, "deleted": False},
+            {"field": "route/a", "previous": 1, "deleted": True, "sha256": ""},
+            {"field": "route/ä", "previous": 0, "deleted": False, "sha256": sha256(b"{}").hexdigest()},
         ],
     }
     assert oldest["revision"] == 1

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from gateway.contract.errors import CallerError, UpstreamError
 from gateway.contract.rollout import Rollout
+from gateway.control.caller import Caller
 from gateway.control.parts import Control, Parts
 from gateway.control.rollouts.notify import event_body
 from gateway.store.documents import Documents
@@ -31,8 +32,9 @@ _ROLLOUT = "rollout/"
 
 @router.get("/events")
 async def stream_events(
-    control: Control, last_event_id: Annotated[str | None, Header()] = None
+    control: Control, caller: Caller, last_event_id: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
+    caller.require_all()
     if last_event_id is not None and not last_event_id.isdecimal():
         raise CallerError("bad_request", "Last-Event-ID must be a revision")
     if control.readers.count >= MOST_READERS:

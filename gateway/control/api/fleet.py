@@ -1,13 +1,14 @@
-"""HTTP: which processes there are, whether they are well, and who changed what."""
+"""HTTP: which processes there are, and whether they are well."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from gateway.contract.pool import Presence
 from gateway.control.api.models import pools_of
 from gateway.control.body import StrictRoute
+from gateway.control.caller import Caller
 from gateway.control.parts import Control, Parts
 from gateway.control.rollouts.found import readable_rollout
 from gateway.control.status import installation_problems
@@ -19,8 +20,9 @@ _BEYOND_ALL = 2**53  # no document changed after this revision: only the present
 
 
 @router.get("/pools")
-async def list_pools(control: Control) -> dict[str, Any]:
-    return {"pools": [{**asdict(pool), "is_short": pool.is_short} for pool in await pools_of(control)]}
+async def list_pools(control: Control, caller: Caller) -> dict[str, Any]:
+    seen = [pool for pool in await pools_of(control) if caller.sees(pool.model)]
+    return {"pools": [{**asdict(pool), "is_short": pool.is_short} for pool in seen]}
 
 
 @router.get("/gateways")
@@ -57,22 +59,23 @@ async def show_status(control: Control) -> dict[str, Any]:
         "rollouts": len(rollouts),
         "workers_ready": sum(pool.ready for pool in pools),
         "workers_wanted": sum(pool.wanted or 0 for pool in pools),
-        "problems": installation_problems(
-            revision=newest,
-            gateways=gateways,
-            pools=pools,
-            routes=routes,
-            route_problems=unreadable,
-            rollouts=rollouts,
-            rollouts_led=await control.leases.leader() is not None,
-        ),
+        "problems": [
+            *(
+                [f"no head of the audit is signed, since {problem}"]
+                if (problem := control.heads.problem)
+                else []
+            ),
+            *installation_problems(
+                revision=newest,
+                gateways=gateways,
+                pools=pools,
+                routes=routes,
+                route_problems=unreadable,
+                rollouts=rollouts,
+                rollouts_led=await control.leases.leader() is not None,
+            ),
+        ],
     }
-
-
-@router.get("/audit")
-async def list_audit(control: Control, limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> dict[str, Any]:
-    """Every commit, newest first."""
-    return {"entries": await control.documents.audit(limit)}
 
 
 async def _newest_revision(control: Parts) -> int:

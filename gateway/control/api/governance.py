@@ -4,7 +4,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime, Field
 
 from gateway.contract import keys
@@ -16,6 +16,7 @@ from gateway.contract.route import Document, Route
 from gateway.contract.standing import NEXT, Approval, Digest, Standing, State
 from gateway.control.api.models import ModelPath, VersionPath
 from gateway.control.body import StrictRoute
+from gateway.control.caller import Caller
 from gateway.control.governance import (
     broken_by_change,
     broken_by_plan,
@@ -37,10 +38,6 @@ DEFAULT_SUNSET = timedelta(days=30)
 
 class PolicyWish(Document):
     policy: Policy
-    reason: Reason = ""
-
-
-class ReasonOnly(Document):
     reason: Reason = ""
 
 
@@ -110,13 +107,13 @@ async def write_policy(
 
 @router.delete("/policies/{name}")
 async def remove_policy(
-    name: PolicyPath, wish: ReasonOnly, control: Control, author: Author
+    name: PolicyPath, control: Control, author: Author, reason: Annotated[str, Query(max_length=512)] = ""
 ) -> dict[str, Any]:
     known = await control.documents.get(keys.policy_field(name))
     if known is None:
         raise CallerError("not_found", f"there is no policy {name}")
     change = Change(known.field, None, expected_revision=known.revision)
-    return {"policy": name, "revision": await _commit(control, change, author=author, reason=wish.reason)}
+    return {"policy": name, "revision": await _commit(control, change, author=author, reason=reason)}
 
 
 @router.post("/policies/check")
@@ -161,7 +158,12 @@ async def show_dossier(
 
 @router.post("/models/{model}/versions/{version}/approve")
 async def approve(
-    model: ModelPath, version: VersionPath, wish: ApprovalWish, control: Control, author: Author
+    model: ModelPath,
+    version: VersionPath,
+    wish: ApprovalWish,
+    control: Control,
+    author: Author,
+    caller: Caller,
 ) -> dict[str, Any]:
     """Lets a version in, for exactly what the approver saw; never by the version's author."""
     found, envelope = await registered(control.documents, model, version)
@@ -181,7 +183,7 @@ async def approve(
             hash=digest,
         )
     now_ms = (await control.fleet.workers()).now_ms
-    given = Approval(by=author, role="approver", dossier=digest, at_ms=now_ms, note=wish.note)
+    given = Approval(by=author, role=caller.role, dossier=digest, at_ms=now_ms, note=wish.note)
 
     def with_approval(standing: Standing) -> Standing:
         if State.APPROVED not in NEXT[standing.state] and standing.state is not State.APPROVED:

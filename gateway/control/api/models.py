@@ -11,6 +11,7 @@ from gateway.contract.names import NAME_PATTERN, VERSION_PATTERN
 from gateway.contract.route import Document
 from gateway.contract.version import Version
 from gateway.control.body import StrictRoute
+from gateway.control.caller import Caller
 from gateway.control.parts import Author, Control, Parts
 from gateway.control.pools import Pool, pools
 from gateway.control.registry import (
@@ -58,9 +59,11 @@ async def add_artifact(request: Request, control: Control) -> dict[str, Any]:
 
 
 @router.get("/models")
-async def list_models(control: Control) -> dict[str, Any]:
+async def list_models(control: Control, caller: Caller) -> dict[str, Any]:
     found: dict[str, list[str]] = {}
-    for model, version in sorted(await all_versions(control.documents)):
+    for model, version in filter(
+        lambda named: caller.sees(named[0]), sorted(await all_versions(control.documents))
+    ):
         found.setdefault(model, []).append(version)
     return {"models": [{"model": model, "versions": versions} for model, versions in found.items()]}
 
@@ -93,7 +96,7 @@ async def show_version(model: ModelPath, version: VersionPath, control: Control)
     }
 
 
-@router.put("/models/{model}/versions/{version}")
+@router.put("/models/{model}/versions/{version}", responses={201: {"description": "it is new"}})
 async def register_version(
     model: ModelPath,
     version: VersionPath,
@@ -123,7 +126,10 @@ async def scale(
     await registered(control.documents, model, version)
     if wish.workers == 0 and not wish.force:
         await _refuse_if_live(control, model, version)
-    revision = await set_workers(control.documents, model, version, wish.workers, author=author)
+    forced = ["the last workers were taken away"] if wish.force and wish.workers == 0 else []
+    revision = await set_workers(
+        control.documents, model, version, wish.workers, author=author, forced=forced
+    )
     return {"model": model, "version": version, "workers": wish.workers, "revision": revision}
 
 

@@ -15,6 +15,7 @@ from gateway.contract.route import Document
 from gateway.control.api.models import ModelPath
 from gateway.control.applied import wait_until_served
 from gateway.control.body import StrictRoute
+from gateway.control.caller import Caller
 from gateway.control.parts import Author, Control, Parts
 from gateway.control.rollouts.commands import Wish, command, start
 from gateway.control.rollouts.found import Found, readable_rollout, summary, the_rollout, told
@@ -63,10 +64,12 @@ class CommandRequest(Document):
 
 
 @router.get("/rollouts")
-async def list_rollouts(control: Control) -> dict[str, Any]:
+async def list_rollouts(control: Control, caller: Caller) -> dict[str, Any]:
     """The newest rollout of each model, live ones first."""
     found = []
     for field, envelope in (await control.documents.all("rollout/")).items():
+        if not caller.sees(field.removeprefix("rollout/")):
+            continue
         readable = readable_rollout(envelope)
         if readable is None:
             model = field.removeprefix("rollout/")
@@ -102,12 +105,19 @@ async def list_plans(control: Control) -> dict[str, Any]:
 
 @router.post("/models/{model}/rollouts", status_code=201)
 async def start_rollout(
-    model: ModelPath, wish: StartRequest, control: Control, author: Author
+    model: ModelPath, wish: StartRequest, control: Control, author: Author, caller: Caller
 ) -> dict[str, Any]:
     plan = _plan(control, model, wish)
     began = time.perf_counter()
     found = await start(
-        control, model, plan, author=author, reason=wish.reason, dry_run=wish.dry_run, force=wish.force
+        control,
+        model,
+        plan,
+        author=author,
+        reason=wish.reason,
+        dry_run=wish.dry_run,
+        force=wish.force,
+        role=caller.role,
     )
     return await _answer(control, found, wait_s=0 if wish.dry_run else wish.wait_s, since=began) | {
         "dry_run": wish.dry_run

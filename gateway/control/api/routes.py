@@ -13,6 +13,7 @@ from gateway.contract.names import ModelName
 from gateway.contract.route import MAX_ROUTE_BYTES, Document, Route
 from gateway.control.api.models import ModelPath
 from gateway.control.body import StrictRoute
+from gateway.control.caller import Caller, Known
 from gateway.control.change import Changed, Intent, check, commit, plan
 from gateway.control.cutover import cut
 from gateway.control.parts import Author, Control, Parts
@@ -20,6 +21,7 @@ from gateway.control.stored import Stored, read_stored, readable
 from gateway.core.diff import differences
 from gateway.core.edit import Edit, Replace
 from gateway.core.slots import cut_back, cut_over
+from gateway.store.documents import HISTORY_LENGTH
 
 _AROUND_A_ROUTE = 4096  # bytes of a request besides the route in it
 MAX_DOCUMENTS = 256
@@ -77,20 +79,25 @@ class CutoverRequest(Document):
 
 
 @one.get("/routes")
-async def list_routes(control: Control) -> dict[str, Any]:
+async def list_routes(control: Control, caller: Caller) -> dict[str, Any]:
     found = []
     for field, envelope in (await control.documents.all("route/")).items():
-        _, problems = readable(field.removeprefix("route/"), envelope.doc)
+        model = field.removeprefix("route/")
+        if not caller.sees(model):
+            continue
+        _, problems = readable(model, envelope.doc)
         found.append({**_told(envelope), "document": envelope.doc, "problems": problems})
     return {"routes": found}
 
 
 @one.get("/export")
-async def export(control: Control) -> dict[str, Any]:
+async def export(control: Control, caller: Caller) -> dict[str, Any]:
     """Every route as an operator would write it, without defaults and what slots and rollouts derive."""
     documents, unreadable = [], []
     for field, envelope in (await control.documents.all("route/")).items():
         model = field.removeprefix("route/")
+        if not caller.sees(model):
+            continue
         route, problems = readable(model, envelope.doc)
         if route is None:
             unreadable += [f"{model}: {problem}" for problem in problems]
@@ -135,20 +142,27 @@ async def show_route(model: ModelPath, control: Control, response: Response) -> 
 
 @one.get("/routes/{model}/history")
 async def show_history(
-    model: ModelPath, control: Control, limit: Annotated[int, Query(ge=1, le=1000)] = 50
+    model: ModelPath,
+    control: Control,
+    limit: Annotated[int, Query(ge=1, le=HISTORY_LENGTH)] = 50,
+    before: Annotated[int | None, Query(ge=1, le=2**53)] = None,
 ) -> dict[str, Any]:
-    """Newest first, each with what it changed against the one before it."""
-    entries = await control.documents.history(keys.route_field(model), limit=limit + 1)
+    """Newest first, each with what it changed against the one before it; `next` goes on as `before`."""
+    read = limit + 1 if before is None else HISTORY_LENGTH
+    entries = await control.documents.history(keys.route_field(model), limit=read)
     if not entries:
         raise CallerError("no_route", f"{model} never had a route")
+    if before is not None:
+        entries = [entry for entry in entries if entry.revision < before][: limit + 1]
     told = []
     for entry, older in zip(entries[:limit], [*entries[1:], None], strict=False):
-        before = readable(model, older.doc)[0] if older is not None and older.doc is not None else None
+        was = readable(model, older.doc)[0] if older is not None and older.doc is not None else None
         now = readable(model, entry.doc)[0] if entry.doc is not None else None
         is_whole = older is not None or len(entries) <= limit
-        changes = [str(change) for change in differences(before, now)] if is_whole else []
+        changes = [str(change) for change in differences(was, now)] if is_whole else []
         told.append({**_told(entry), "document": entry.doc, "changes": changes})
-    return {"model": model, "history": told}
+    following = entries[limit - 1].revision if len(entries) > limit else None
+    return {"model": model, "history": told, "next": following}
 
 
 @one.post("/routes/{model}/edit")
@@ -157,12 +171,13 @@ async def edit_route(
     wish: EditRequest,
     control: Control,
     author: Author,
+    caller: Caller,
     if_match: Annotated[str | None, Header()] = None,
 ) -> dict[str, Any]:
     expected = _expected(wish.expected_revision, if_match)
     planned = await plan(control, model, wish.edit, expected_revision=expected)
-    warnings = await check(control, [planned], force=wish.force, reason=wish.reason)
-    changed = await commit(control, [planned], warnings=warnings, intent=_intent(wish, author))
+    warnings = await check(control, [planned], force=wish.force, reason=wish.reason, role=caller.role)
+    changed = await commit(control, [planned], warnings=warnings, intent=_intent(wish, author, caller))
     return {**_result(changed, 0), "dry_run": wish.dry_run, "applied": _applied(changed)}
 
 
@@ -172,6 +187,7 @@ async def cutover(
     wish: CutoverRequest,
     control: Control,
     author: Author,
+    caller: Caller,
     if_match: Annotated[str | None, Header()] = None,
 ) -> dict[str, Any]:
     to = wish.to
@@ -182,7 +198,7 @@ async def cutover(
         model,
         cut_back if to is None else lambda route: cut_over(route, to=to),
         expected_revision=_expected(wish.expected_revision, if_match),
-        intent=_intent(wish, author),
+        intent=_intent(wish, author, caller),
         observe_s=wish.observe_s,
         is_return=wish.back,
     )
@@ -190,9 +206,9 @@ async def cutover(
 
 
 @several.post("/apply")
-async def apply(wish: ApplyRequest, control: Control, author: Author) -> dict[str, Any]:
+async def apply(wish: ApplyRequest, control: Control, author: Author, caller: Caller) -> dict[str, Any]:
     """Every document or none."""
-    models = _distinct(wish.documents)
+    models = _distinct(wish.documents, caller)
     if strangers := sorted(wish.expected_revisions.keys() - models):
         raise CallerError(
             "bad_request", f"a revision of {strangers[0]} is expected, but no document is about it"
@@ -206,8 +222,8 @@ async def apply(wish: ApplyRequest, control: Control, author: Author) -> dict[st
         )
         for route in wish.documents
     ]
-    warnings = await check(control, planned, force=wish.force, reason=wish.reason)
-    changed = await commit(control, planned, warnings=warnings, intent=_intent(wish, author))
+    warnings = await check(control, planned, force=wish.force, reason=wish.reason, role=caller.role)
+    changed = await commit(control, planned, warnings=warnings, intent=_intent(wish, author, caller))
     return {
         "revision": changed.revision,
         "dry_run": changed.dry_run,
@@ -217,9 +233,9 @@ async def apply(wish: ApplyRequest, control: Control, author: Author) -> dict[st
 
 
 @several.post("/diff")
-async def diff(wish: DiffRequest, control: Control) -> dict[str, Any]:
+async def diff(wish: DiffRequest, control: Control, caller: Caller) -> dict[str, Any]:
     """What `apply` would change; nothing is checked against the pools and nothing is written."""
-    _distinct(wish.documents)
+    _distinct(wish.documents, caller)
     results = []
     for route in wish.documents:
         stored = await read_stored(control.documents, route.model)
@@ -238,9 +254,14 @@ async def _last_good(control: Parts, stored: Stored) -> int | None:
     return None
 
 
-def _intent(wish: EditRequest | ApplyRequest | CutoverRequest, author: str) -> Intent:
+def _intent(wish: EditRequest | ApplyRequest | CutoverRequest, author: str, caller: Known) -> Intent:
     return Intent(
-        author=author, reason=wish.reason, dry_run=wish.dry_run, force=wish.force, wait_s=wish.wait_s
+        author=author,
+        reason=wish.reason,
+        dry_run=wish.dry_run,
+        force=wish.force,
+        wait_s=wish.wait_s,
+        role=caller.role,
     )
 
 
@@ -253,8 +274,11 @@ def _expected(in_body: int | None, if_match: str | None) -> int | None:
     return int(tag)
 
 
-def _distinct(documents: tuple[Route, ...]) -> set[str]:
+def _distinct(documents: tuple[Route, ...], caller: Known) -> set[str]:
+    """The models, each of which the caller may touch."""
     models = [route.model for route in documents]
+    for model in models:
+        caller.require(model)
     if doubles := sorted({model for model in models if models.count(model) > 1}):
         raise CallerError(
             "invalid_document",

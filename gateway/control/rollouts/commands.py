@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
+from gateway.contract.access import Role
 from gateway.contract.errors import CallerError, ConflictError, UpstreamError
 from gateway.contract.plan import Plan
 from gateway.contract.rollout import Rollout
@@ -44,7 +45,15 @@ class Wish:
 
 
 async def start(
-    parts: Parts, model: str, plan: Plan, *, author: str, reason: str, dry_run: bool, force: bool = False
+    parts: Parts,
+    model: str,
+    plan: Plan,
+    *,
+    author: str,
+    reason: str,
+    dry_run: bool,
+    force: bool = False,
+    role: Role = Role.ADMIN,
 ) -> Found:
     """The rollout at its first step.
 
@@ -56,7 +65,7 @@ async def start(
         raise _live_already(newest)
     stored = await read_stored(parts.documents, model)
     await _check(parts, plan, stored)
-    refuse(await broken_by_plan(parts, plan), force=force, reason=reason)
+    refuse(await broken_by_plan(parts, plan), force=force, reason=reason, role=role)
     fleet = await parts.fleet.workers()
     made = started(
         plan,

@@ -7,11 +7,15 @@
 --       5 seconds to keep the result   6 envelopes to keep in a history   7 channel of changes
 --       8 fencing number that the lease must have ('' = any)
 --       9... for each field: its name, expected revision (-1 = any, 0 = there is none), document JSON ('' = delete)
+--       then name and value of what else the audit entry says
 -- Reply {'done', revision, at_ms, 1 if this is the stored result of an earlier attempt}
 --       {'fenced', the lease's fencing number, its holder}: somebody else leads since
 --       {'conflict', field, its current revision, envelope of its last change or ''}
 --       {'reused', operation id}: the id was used for another request
 --       {'type', key, type}: a key holds another type of value; nothing was written
+--
+-- The audit entry's `link` is the SHA-1 (the only hash here) of the link before it and of all its own parts, each
+-- with its length; its number is the revision, which has no gaps. `gateway.core.chain` says what that proves.
 --
 -- Documents are put together by concatenation: a round trip through cjson turns [] into {} and rounds numbers.
 
@@ -69,8 +73,18 @@ for i = 1, count do
   changes[i] = named .. ',"previous":' .. before .. ',"deleted":' .. (doc == '' and 'true' or 'false') .. '}'
 end
 
-redis.call('XADD', KEYS[4], '*', 'revision', shown, 'at_ms', at_ms, 'author', ARGV[1], 'reason', ARGV[2],
-  'op_id', ARGV[3], 'changes', '[' .. table.concat(changes, ',') .. ']')
+local entry = {'revision', shown, 'at_ms', at_ms, 'author', ARGV[1], 'reason', ARGV[2], 'op_id', ARGV[3],
+  'changes', '[' .. table.concat(changes, ',') .. ']'}
+for i = 9 + 3 * count, #ARGV do entry[#entry + 1] = ARGV[i] end
+local newest = redis.call('XREVRANGE', KEYS[4], '+', '-', 'COUNT', 1)[1]
+local linked = {''}
+for i = 1, newest and #newest[2] or 0, 2 do
+  if newest[2][i] == 'link' then linked[1] = newest[2][i + 1] end
+end
+for i, part in ipairs(entry) do linked[i + 1] = #part .. ':' .. part end
+entry[#entry + 1] = 'link'
+entry[#entry + 1] = redis.sha1hex(table.concat(linked))
+redis.call('XADD', KEYS[4], '*', unpack(entry))
 redis.call('SET', KEYS[5], shown .. ' ' .. at_ms .. ' ' .. ARGV[4], 'EX', ARGV[5])
 redis.call('PUBLISH', ARGV[7], 'commit ' .. shown)
 return {'done', revision, tonumber(at_ms), 0}
