@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 Entry = Mapping[bytes, bytes]  # names and values as the stream has them, in their order
-START = ""  # the link and the sum before the first entry
 MOST_PROBLEMS = 20
 
 

@@ -49,10 +49,6 @@ class AuditStream:
         found: list[bytes] = await ask(self._redis, "LRANGE", keys.AUDIT_HEADS, 0, -1)
         return found
 
-    async def newest_head(self) -> bytes | None:
-        found: bytes | None = await ask(self._redis, "LINDEX", keys.AUDIT_HEADS, -1)
-        return found
-
     async def add_head(self, head: bytes) -> None:
         await ask(self._redis, "RPUSH", keys.AUDIT_HEADS, head)
         await ask(self._redis, "LTRIM", keys.AUDIT_HEADS, -HEADS_KEPT, -1)
