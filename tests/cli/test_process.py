@@ -89,7 +89,8 @@ def test_help_lists_every_command_and_loads_none_of_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["status", "route", "cutover", "rollout", "compare", "model", "pools", "gateways", "explain", "apply",
+    "name", ["status", "route", "cutover", "rollout", "compare", "model", "pools", "gateways", "explain",
+             "apply",
              "diff", "export", "audit", "control"],
 )  # fmt: skip
 def test_every_operator_command_has_help(name: str) -> None:
