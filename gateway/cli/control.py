@@ -5,10 +5,14 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from gateway.contract.errors import CallerError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 GRACE_S = 5  # how long requests in flight may take at the end; one that waits for gateways is cut off
 
@@ -90,12 +94,17 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _serve(app: object, listening: socket.socket) -> None:
+def _serve(app: "FastAPI", listening: socket.socket) -> None:
     import uvicorn
 
-    server = uvicorn.Server(
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.parts.readers.is_ending = True  # an event stream has no end of its own
+            await super().shutdown(sockets)
+
+    server = Server(
         uvicorn.Config(
-            app,  # type: ignore[arg-type]
+            app,
             http="httptools",
             ws="none",
             loop="uvloop",

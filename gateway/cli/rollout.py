@@ -1,24 +1,17 @@
 """`turnout rollout`: start, follow and steer rollouts. They are moved on by the control process."""
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gateway.cli.files import read_documents
+from gateway.cli.rollout_follow import follow
 from gateway.cli.rollout_words import event_line, lines, verdict_lines
 from gateway.cli.session import Session, operator, report_applied
 from gateway.cli.words import duration, parse_since
 from gateway.contract.errors import TurnoutError
-
-POLL_S = 1.0
-SAY_S = 5.0  # what is waited for changes with every request
-AWAY_S = 60.0  # how long `watch` goes on while nobody answers
-PASSING = frozenset({"store_away", "unreachable"})
-STOPPED = frozenset({"paused", "frozen"})  # it does not go on by itself
 
 reason_option = click.option("--reason", default="", metavar="TEXT", help="Why; kept with the rollout.")
 
@@ -67,7 +60,7 @@ def start(
         session.out.line("nothing is wrong with it; this was a dry run, and nothing was started")
     for line in lines(found):
         session.out.line(line)
-    return _follow(session, model, found, is_told=watch) if is_followed else 0
+    return follow(session, model, found, is_told=watch) if is_followed else 0
 
 
 @rollout.command()
@@ -99,7 +92,7 @@ def watch(session: Session, model: str) -> int:
     found = session.client.get("models", model, "rollout")
     for line in lines(found):
         session.out.line(line)
-    return _follow(session, model, found, is_told=True)
+    return follow(session, model, found, is_told=True)
 
 
 def _steering(verb: str, summary: str) -> click.Command:
@@ -241,59 +234,6 @@ def _plan(text: str) -> dict[str, Any]:
     if len(documents) > 1:
         raise click.UsageError(f"{text} has {len(documents)} documents; a plan is one")
     return {"plan": documents[0]}
-
-
-def _follow(session: Session, model: str, found: Mapping[str, Any], *, is_told: bool) -> int:
-    """Until this rollout is over or waits for somebody."""
-    rollout_id, teller = found["rollout_id"], Teller(session, len(found["events"]))
-    away_since_s: float | None = None
-    while not found["is_over"] and found["phase"] not in STOPPED:
-        time.sleep(POLL_S)
-        try:
-            found = session.client.get("models", model, "rollout")
-        except TurnoutError as error:
-            away_since_s = away_since_s or time.monotonic()
-            if error.code not in PASSING or time.monotonic() > away_since_s + AWAY_S:
-                raise
-            continue
-        away_since_s = None
-        if found["rollout_id"] != rollout_id:
-            raise TurnoutError(
-                "conflict", f"another rollout of {model} was started meanwhile: {found['rollout_id']}"
-            )
-        if is_told:
-            teller.tell(found)
-    session.out.value(found)
-    if found["phase"] == "succeeded":
-        session.out.line(f"succeeded: {found['sentence']}")
-        return 0
-    session.out.failure(f"{found['phase'].replace('_', ' ')}: {found['sentence']}")
-    return 1
-
-
-@dataclass(slots=True)
-class Teller:
-    """Tells each event once, and now and then what is waited for."""
-
-    session: Session
-    told: int  # events
-    waits: str = ""
-    said_s: float = 0.0
-
-    def tell(self, found: Mapping[str, Any]) -> None:
-        out = self.session.out
-        for event in found["events"][self.told :]:
-            out.line(event_line(event))
-            for line in verdict_lines(event):
-                out.line(line)
-        self.told = len(found["events"])
-        progress = found["progress"] or {}
-        waits = progress.get("waits_for", "") if progress.get("step") == found["step"] else ""
-        if waits and waits != self.waits and time.monotonic() > self.said_s + SAY_S:
-            first, *others = waits.split("; ")
-            more = f" (and {len(others)} more: `turnout rollout status {found['model']}`)" if others else ""
-            out.line(f"  step {found['step'] + 1}/{len(found['steps'])} waits for: {first}{more}")
-            self.waits, self.said_s = waits, time.monotonic()
 
 
 def _row(item: Mapping[str, Any]) -> tuple[Any, ...]:

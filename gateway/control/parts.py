@@ -29,9 +29,10 @@ MAX_AUTHOR_LENGTH = 128
 
 @dataclass(slots=True)
 class Readers:
-    """Of the event stream, at this moment."""
+    """Of the event stream, at this moment; once the process ends, their streams do."""
 
     count: int = 0
+    is_ending: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,8 @@ def test_help_lists_every_command_and_loads_none_of_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["status", "route", "cutover", "compare", "model", "pools", "gateways", "explain", "apply", "key",
+    "name", ["status", "route", "cutover", "rollout", "compare", "model", "policy", "feedback", "pools",
+             "gateways", "explain", "apply", "key",
              "diff", "export", "audit", "control"],
 )  # fmt: skip
 def test_every_operator_command_has_help(name: str) -> None:
@@ -120,6 +121,20 @@ def test_control_starts_without_redis_and_ends_in_good_order(tmp_path: Path) -> 
         assert httpx2.get(f"{url}/api/v1/status", trust_env=False).json()["code"] == "store_away"
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
+
+
+def test_an_open_event_stream_does_not_hold_up_the_end(redis_url: str, tmp_path: Path) -> None:
+    with control(redis_url, tmp_path) as (process, url):
+        wait_until_live(url)
+        with httpx2.stream("GET", f"{url}/api/v1/events", trust_env=False, timeout=10) as stream:
+            lines = stream.iter_lines()
+            assert next(lines) == ": hello"
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert "Exception" not in said
+    assert "Cancel" not in said  # the server's word for what it had to break off
 
 
 def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:

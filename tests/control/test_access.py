@@ -101,7 +101,7 @@ async def test_every_address_refuses_the_roles_below_its_own_and_lets_in_the_oth
         address = "http://127.0.0.1:8090" + re.sub(
             r"\{(\w+)\}", lambda found: "1" if found[1] == "revision" else "0123456789", path
         )
-        json = {"content-type": "application/json"}
+        json = {"content-type": "application/json", "last-event-id": "none: no stream is wanted"}
         seen = {
             role: (await api.request(method, address, headers=json | bearer(key))).status_code
             for role, key in token.items()

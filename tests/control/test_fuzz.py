@@ -31,6 +31,7 @@ CHECKS = [
 EXAMPLES = {"admin": 12, "operator": 8}  # of each operation; for the others:
 FEW = 3
 ANSWER_S = 10.0
+ENDLESS = {"/api/v1/events"}  # a stream has no end that one could wait for
 
 
 def fuzz(
@@ -73,7 +74,8 @@ async def test_what_the_openapi_document_allows_is_answered_as_it_says(
         document = httpx2.get(f"{url}/api/v1/openapi.json", trust_env=False).json()
         schema = schemathesis.openapi.from_dict(document)
         found: Any = schema.get_all_operations()
-        operations = [operation.ok() for operation in found]
+        every = [operation.ok() for operation in found]
+        operations = [operation for operation in every if operation.path not in ENDLESS]
         assert len(operations) > 25
         for name, headers in callers.items():
             for operation in operations:

@@ -48,12 +48,12 @@ async def stream_events(
 
 
 async def _events(control: Parts, since: int) -> AsyncIterator[str]:
-    """Until the reader goes away: then the server cancels this."""
+    """Until this process ends, or the reader goes away: then the server cancels this."""
     control.readers.count += 1
     try:
         said_s = time.monotonic()
         yield ": hello\n\n"
-        while True:
+        while not control.readers.is_ending:
             try:
                 news = await _news(control.documents, since)
             except UpstreamError as error:

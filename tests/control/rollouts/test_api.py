@@ -194,7 +194,7 @@ async def test_status_names_a_rollout_that_stands_still_and_one_that_waits_for_s
     assert any("stands still: no control process" in problem for problem in still["problems"])
     await world.look(world.controller())
     assert (await world.api.get("/status")).json()["problems"] == []
-    await world.api.post(f"/models/{MODEL}/rollout/pause", json={"reason": "lunch"})
+    await world.api.post(f"/models/{MODEL}/rollout/pause", json={"reason": "lunch", "wait_s": 2})
     waits = (await world.api.get("/status")).json()["problems"]
     assert len(waits) == 1
     assert "waits for somebody: paused by ana@desk: lunch" in waits[0]

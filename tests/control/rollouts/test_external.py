@@ -146,10 +146,7 @@ async def test_places_that_only_this_machine_reaches_are_not_called(url: str) ->
 def _controller(world: World, **settings: Any) -> Controller:
     changed = replace(world.parts.settings, outside_hosts=("127.0.0.1",), **settings)
     old = world.parts
-    parts = Parts(
-        settings=changed, disconnect=old.disconnect, documents=old.documents, fleet=old.fleet,
-        predictions=old.predictions, artifacts=old.artifacts, probe=old.probe, leases=old.leases,
-    )  # fmt: skip
+    parts = replace(old, settings=changed)
     controller = make_controller(parts)
     controller.clock = controller.observer.clock = world.clock
     return controller

@@ -1,0 +1,69 @@
+"""Follows a rollout until it is over or waits for somebody. Called by `turnout rollout`."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.cli.rollout_words import event_line, verdict_lines
+from gateway.cli.session import Session
+from gateway.contract.errors import TurnoutError
+
+POLL_S = 1.0
+SAY_S = 5.0  # what is waited for changes with every request
+AWAY_S = 60.0  # how long it goes on while nobody answers
+PASSING = frozenset({"store_away", "unreachable"})
+STOPPED = frozenset({"paused", "frozen"})  # it does not go on by itself
+
+
+def follow(session: Session, model: str, found: Mapping[str, Any], *, is_told: bool) -> int:
+    """Until this rollout is over or waits for somebody."""
+    rollout_id, teller = found["rollout_id"], Teller(session, len(found["events"]))
+    away_since_s: float | None = None
+    while not found["is_over"] and found["phase"] not in STOPPED:
+        time.sleep(POLL_S)
+        try:
+            found = session.client.get("models", model, "rollout")
+        except TurnoutError as error:
+            away_since_s = away_since_s or time.monotonic()
+            if error.code not in PASSING or time.monotonic() > away_since_s + AWAY_S:
+                raise
+            continue
+        away_since_s = None
+        if found["rollout_id"] != rollout_id:
+            raise TurnoutError(
+                "conflict", f"another rollout of {model} was started meanwhile: {found['rollout_id']}"
+            )
+        if is_told:
+            teller.tell(found)
+    session.out.value(found)
+    if found["phase"] == "succeeded":
+        session.out.line(f"succeeded: {found['sentence']}")
+        return 0
+    session.out.failure(f"{found['phase'].replace('_', ' ')}: {found['sentence']}")
+    return 1
+
+
+@dataclass(slots=True)
+class Teller:
+    """Tells each event once, and now and then what is waited for."""
+
+    session: Session
+    told: int  # events
+    waits: str = ""
+    said_s: float = 0.0
+
+    def tell(self, found: Mapping[str, Any]) -> None:
+        out = self.session.out
+        for event in found["events"][self.told :]:
+            out.line(event_line(event))
+            for line in verdict_lines(event):
+                out.line(line)
+        self.told = len(found["events"])
+        progress = found["progress"] or {}
+        waits = progress.get("waits_for", "") if progress.get("step") == found["step"] else ""
+        if waits and waits != self.waits and time.monotonic() > self.said_s + SAY_S:
+            first, *others = waits.split("; ")
+            more = f" (and {len(others)} more: `turnout rollout status {found['model']}`)" if others else ""
+            out.line(f"  step {found['step'] + 1}/{len(found['steps'])} waits for: {first}{more}")
+            self.waits, self.said_s = waits, time.monotonic()
