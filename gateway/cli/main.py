@@ -24,6 +24,7 @@ COMMANDS = {
     "cutover": ("gateway.cli.cutover:cutover", "Blue/green: make another version live, or go back."),
     "compare": ("gateway.cli.compare:compare", "Versions side by side: latency, errors, accuracy."),
     "model": ("gateway.cli.model:model", "Register and show models and their versions."),
+    "alias": ("gateway.cli.alias:alias", "Names for versions that move, such as champion."),
     "pools": ("gateway.cli.pools:pools", "Workers of each version: wanted, ready, where."),
     "gateways": ("gateway.cli.gateways:gateways", "Gateway processes and the revision they serve."),
     "explain": ("gateway.cli.explain:explain", "Why does a request go where it goes, or why did one?"),

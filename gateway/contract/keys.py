@@ -39,6 +39,11 @@ def wanted_field(model: str, version: str) -> str:
     return f"wanted/{model}/{version}"
 
 
+def alias_field(model: str) -> str:
+    """All aliases of a model: `contract.alias.Aliases`."""
+    return f"alias/{model}"
+
+
 # Data of one model: one slot each.
 def predictions(model: str, bucket: str) -> str:
     """Hash: prediction field -> record (`contract.record`); lives for the route's `record.ttl_s`."""

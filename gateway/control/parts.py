@@ -11,6 +11,7 @@ from fastapi import Depends, Header, Request
 
 from gateway.contract.errors import CallerError
 from gateway.control.artifacts import Artifacts
+from gateway.control.catalogue import Catalogue
 from gateway.control.probe import WorkerProbe
 from gateway.control.settings import ControlSettings
 from gateway.store.documents import Documents
@@ -28,6 +29,7 @@ class Parts:
     fleet: FleetStore
     predictions: Predictions
     artifacts: Artifacts
+    catalogue: Catalogue
     probe: WorkerProbe
 
     async def aclose(self) -> None:
