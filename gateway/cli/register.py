@@ -38,7 +38,8 @@ _ROOTS = click.option(
 )
 @click.option(
     "--from", "address", required=True, metavar="SOURCE",
-    help="An ONNX file or folder, git+file:///REPO@REV#PATH, git+https://…, dvc+git+…, mlflow://HOST/models:/NAME@ALIAS.",
+    help="An ONNX file or folder, git+file:///REPO@REV#PATH, git+https://…, dvc+git+…, "
+    "mlflow://HOST/models:/NAME@ALIAS.",
 )  # fmt: skip
 @click.option("--owner", default="", help="Who answers for it.")
 @click.option("--notes", default="", help="What is to be known about it.")
@@ -152,15 +153,8 @@ def send(
         **said,
         "digest": digest,
         "lineage": found.lineage.model_dump(mode="json"),
-        "metrics": _first(
-            {
-                **said.get("metrics", {}),
-                **{k: v for k, v in found.metrics.items() if k not in said.get("metrics", {})},
-            }
-        ),
-        "tags": _first(
-            {**said.get("tags", {}), **{k: v for k, v in found.tags.items() if k not in said.get("tags", {})}}
-        ),
+        "metrics": _joined(said.get("metrics", {}), found.metrics),
+        "tags": _joined(said.get("tags", {}), found.tags),
     }
     return session.client.put("models", name, "versions", version, body=wish)
 
@@ -207,8 +201,9 @@ def pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
-def _first(found: Mapping[str, Any]) -> dict[str, Any]:
-    return dict(list(found.items())[:MAX_ENTRIES])
+def _joined(said: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """What the operator says first, so that it is not what falls beyond the limit."""
+    return dict(list({**said, **found, **said}.items())[:MAX_ENTRIES])
 
 
 def _digest(file: Path) -> str:

@@ -1,8 +1,8 @@
 """Where a version came from: what a source knows about a model file, as it is kept with the version.
 
-Said by whoever registers and believed as such; what the file itself says (`producer`, `opsets`) is read by the
-control process. Texts of others are cut and cleaned of control characters here, once, because they end up on
-terminals. Called by the sources, the CLI and the control process.
+Said by whoever registers and believed as such; what the file itself says (`producer`, `opsets`) is read by
+the control process. Texts of others are cut and cleaned of control characters here, once, because they end up
+on terminals. Called by the sources, the CLI and the control process.
 """
 
 import math

@@ -8,7 +8,7 @@ from gateway.contract.signature import Signature
 
 
 class Version(BaseModel):
-    """Immutable once registered, but for `tags`; `digest` names the artefact in the content-addressed store."""
+    """Immutable once registered, but for `tags`; `digest` names the file in the store."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

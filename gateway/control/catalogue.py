@@ -1,8 +1,9 @@
-"""All registered versions in memory, following the revision as gateways do, so that lists and searches stay fast.
+"""All registered versions in memory, following the revision as gateways do, so that lists and searches stay
+fast.
 
-Every question first asks Redis for what changed since the last one: an answer is as new as a read of everything
-would be. Pages may arrive out of order when two questions overlap; one that is not newer than what is here is
-dropped, for it says nothing new. Called by the handlers that list and search.
+Every question first asks Redis for what changed since the last one: an answer is as new as a read of
+everything would be. Pages may arrive out of order when two questions overlap; one that is not newer than what
+is here is dropped, for it says nothing new. Called by the handlers that list and search.
 """
 
 from pydantic import ValidationError

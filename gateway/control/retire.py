@@ -1,9 +1,9 @@
 """Taking a version out of the registry, and changing the only part of it that may change: its tags.
 
-A version that a route names, an alias means or a supervisor keeps workers of stays; the refusal says who uses it.
-Between that look and the commit a route may come to name it: the route's edit then names a version that is not
-registered any more, which the gateways report. The file stays in the store: other versions may have the same.
-Called by the handlers of `control.api.models`.
+A version that a route names, an alias means or a supervisor keeps workers of stays; the refusal says who uses
+it. Between that look and the commit a route may come to name it: the route's edit then names a version that
+is not registered any more, which the gateways report. The file stays in the store: other versions may have
+the same. Called by the handlers of `control.api.models`.
 """
 
 import uuid

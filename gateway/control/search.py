@@ -1,7 +1,8 @@
 """Which versions does a search mean? Words separated by blanks, all of which must hold.
 
 `tag:NAME` or `tag:NAME=VALUE`, `metric:NAME>0.9` (also `<`, `>=`, `<=`, `=`), `owner:ANA`, `digest:3fa9`; any
-other word must occur in model, version, owner, source or notes. Pure; called by the handler that lists models.
+other word must occur in model, version, owner, source or notes. Pure; called by the handler that lists
+models.
 """
 
 import operator

@@ -1,8 +1,8 @@
 """`dvc+git+…@revision#path`: a file that DVC tracks, from DVC's remote, checked against DVC's own hash.
 
-`path.dvc`, else `dvc.lock` of the path's folder or of the root, says the MD5 at that revision; the default remote
-of `.dvc/config` must be a local folder (an address of another kind is refused by name). The remote's layout is
-that of DVC 3 (`files/md5/ab/cdef…`), else that of DVC 2 (`ab/cdef…`). Called by `sources.fetch`.
+`path.dvc`, else `dvc.lock` of the path's folder or of the root, says the MD5 at that revision; the default
+remote of `.dvc/config` must be a local folder (an address of another kind is refused by name). The remote's
+layout is that of DVC 3 (`files/md5/ab/cdef…`), else that of DVC 2 (`ab/cdef…`). Called by `sources.fetch`.
 """
 
 import configparser

@@ -1,4 +1,6 @@
-"""Which source an address means, and its file on this machine. Called by `turnout model register` and `follow`."""
+"""Which source an address means, and its file on this machine. Called by `turnout model register` and
+`follow`.
+"""
 
 from pathlib import Path
 

@@ -1,8 +1,9 @@
-"""`git+file:///repository@revision#path` and `git+https://…`: one file of one commit, with who made it and why.
+"""`git+file:///repository@revision#path` and `git+https://…`: one file of one commit, with who made it and
+why.
 
 The repository is fetched bare, without a work tree, so that no hook, filter or submodule of it runs; `git` is
-called with argument lists, and only the protocols file and https are allowed. A revision is a branch, a tag, a
-commit, or `gto:NAME@vX.Y.Z` for a tag as GTO writes it (`gto:NAME` = its highest version). Called by
+called with argument lists, and only the protocols file and https are allowed. A revision is a branch, a tag,
+a commit, or `gto:NAME@vX.Y.Z` for a tag as GTO writes it (`gto:NAME` = its highest version). Called by
 `sources.fetch` and, for the files that it tracks, by `sources.dvc`.
 """
 
@@ -17,9 +18,8 @@ from gateway.contract.errors import CallerError, TurnoutError
 from gateway.contract.lineage import Lineage, clean
 from gateway.sources.fetched import Fetched, Limits, not_found, refused
 
-_ADDRESS = re.compile(
-    r"^git\+(?P<url>(?:file|https)://[^#]*?)(?:@(?P<rev>(?:gto:[^#/]+|[^#@]+)))?#(?P<path>.+)$"
-)
+# No @ in the address of a repository: a password there would be kept in the lineage.
+_ADDRESS = re.compile(r"^git\+(?P<url>(?:file|https)://[^#@]+)(?:@(?P<rev>[^#]+))?#(?P<path>.+)$")
 _REVISION = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/+=@#!-]{0,199}$")
 _GTO_VERSION = re.compile(r"@v(\d+)\.(\d+)\.(\d+)(?:[-+][0-9A-Za-z.+-]+)?(?:!\d+)?$")
 _HARMLESS = (

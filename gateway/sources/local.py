@@ -1,7 +1,7 @@
 """`file:` sources: an ONNX file, a folder that holds one, or one model of an MLServer or Triton repository.
 
-A path is resolved first; what lies outside of the folder that was named (by a symbolic link or `..`) is refused,
-and so is what is not a regular file. Called by `sources.fetch`.
+A path is resolved first; what lies outside of the named folder (by a symbolic link or `..`) is refused, and
+so is what is not a regular file. Called by `sources.fetch`.
 """
 
 import json
@@ -24,7 +24,7 @@ def fetch_local(text: str, *, limits: Limits) -> Fetched:
     try:
         path = named.resolve(strict=True)
     except (OSError, RuntimeError):
-        raise not_found(f"{text}: there is no such file or folder") from None
+        raise CallerError("bad_request", f"{text}: there is no such file or folder") from None
     roots = [root.resolve() for root in limits.roots]
     if roots and not any(path.is_relative_to(root) for root in roots):
         raise refused(f"{text}: it lies outside of the allowed folders ({', '.join(map(str, roots))})")

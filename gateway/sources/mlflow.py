@@ -1,4 +1,4 @@
-"""`mlflow://HOST:PORT/models:/NAME@ALIAS` (or `/NAME/VERSION`): a registered model of an MLflow tracking server.
+"""`mlflow://HOST:PORT/models:/NAME@ALIAS` (or `/NAME/VERSION`): a model that MLflow's server registered.
 
 Speaks MLflow's REST API, so that nothing of MLflow is installed here. The file comes through the server's own
 artifact proxy (`mlflow-artifacts:`), never from an address that the server names; redirects are not followed.
