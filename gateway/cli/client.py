@@ -47,9 +47,8 @@ class ControlClient:
     def put(self, *path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self._send("PUT", path, content=_json(body), headers=_JSON)
 
-    def delete(self, *path: str, **params: Any) -> dict[str, Any]:
-        asked = {name: value for name, value in params.items() if value}
-        return self._send("DELETE", path, params=asked)
+    def delete(self, *path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        return self._send("DELETE", path, content=_json(body), headers=_JSON)
 
     def download(self, *path: str, into: IO[bytes]) -> str:
         """Writes the bytes of the answer, and gives their SHA-256."""

@@ -189,7 +189,7 @@ def download(session: Session, name: str, version: str, path: str) -> int:
 @operator
 def remove(session: Session, name: str, version: str, reason: str) -> int:
     """Forget a version that no route and no alias uses. Its file stays in the store."""
-    found = session.client.delete("models", name, "versions", version, reason=reason)
+    found = session.client.delete("models", name, "versions", version, body={"reason": reason})
     session.out.value(found)
     session.out.line(f"{name} {version} is gone at revision {found['revision']}")
     return 0

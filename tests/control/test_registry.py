@@ -88,13 +88,13 @@ async def test_a_version_in_use_is_not_removed_and_the_refusal_says_by_whom(
     api: httpx2.AsyncClient, redis: Redis
 ) -> None:
     await add_ready_versions(redis, "1", "2", "3")
-    await api.put("/routes/digits", json={"document": {"model": "digits", "split": split(("1", 100))}})
+    await api.post("/routes/digits/edit", json={"edit": {"kind": "split", "split": split(("1", 100))}})
     await api.put("/models/digits/aliases/champion", json={"version": "2"})
     for version, user in (("1", "route split.0.version"), ("2", "alias champion")):
-        refused = await api.delete(f"/models/digits/versions/{version}")
+        refused = await api.request("DELETE", f"/models/digits/versions/{version}", json={})
         assert refused.status_code == 409, refused.text
         assert refused.json()["users"] == [user]
-    assert (await api.delete("/models/digits/versions/3")).status_code == 200
+    assert (await api.request("DELETE", "/models/digits/versions/3", json={})).status_code == 200
     assert (await api.get("/models/digits/versions/3")).status_code == 404
     assert (await api.get("/models")).json()["models"] == [{"model": "digits", "versions": ["1", "2"]}]
 

@@ -148,7 +148,14 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("revision", "data"),
-    [("", TWO), ("@main", TWO), ("@v1", ONE), ("@digits@v1.2.0", ONE), ("@gto:digits@v1.2.0", ONE), ("@gto:digits", TWO)],
+    [
+        ("", TWO),
+        ("@main", TWO),
+        ("@v1", ONE),
+        ("@digits@v1.2.0", ONE),
+        ("@gto:digits@v1.2.0", ONE),
+        ("@gto:digits", TWO),
+    ],
     ids=["head", "branch", "tag", "tag with @", "GTO tag", "newest GTO tag"],
 )
 def test_a_revision_of_a_repository_gives_its_file_and_its_commit(

@@ -42,6 +42,10 @@ class Workers(Document):
     force: bool = False
 
 
+class Removal(Document):
+    reason: str = Field(default="", max_length=1024)
+
+
 class Tags(Document):
     """What to change: null removes a tag."""
 
@@ -149,12 +153,12 @@ async def register_version(
 async def remove_version(
     model: ModelPath,
     version: VersionPath,
+    wish: Removal,
     control: Control,
     author: Author,
-    reason: Annotated[str, Query(max_length=1024)] = "",
 ) -> dict[str, Any]:
     """409 says who uses it."""
-    revision = await remove(control.documents, model, version, author=author, reason=reason)
+    revision = await remove(control.documents, model, version, author=author, reason=wish.reason)
     return {"model": model, "version": version, "revision": revision}
 
 
