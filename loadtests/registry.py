@@ -1,7 +1,7 @@
 """How long do lists and searches take with 10,000 versions of 500 models? `python -m loadtests.registry`.
 
-Over the control API as an ASGI application and the embedded Redis: no network, so that what is measured is the
-registry. The first question reads everything, once for each control process; it is told apart.
+Over the control API as an ASGI application and the embedded Redis: no network, so that what is measured is
+the registry. The first question reads everything, once for each control process; it is told apart.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _SIGNATURE = Signature(
     inputs=(TensorSpec(name="x", datatype="FP32", shape=(-1, 64)),),
     outputs=(TensorSpec(name="y", datatype="FP32", shape=(-1, 10)),),
 )
-_ASKED = {
+_ASKED: dict[str, dict[str, object]] = {
     "first page": {"limit": 50},
     "everything": {},
     "search by tag": {"search": "tag:stage=3"},
@@ -46,7 +46,8 @@ async def fill(redis: Redis) -> None:
                 keys.version_field(name, str(number)),
                 Version(
                     model=name, version=str(number), digest=f"{model * VERSIONS + number:064x}", size_bytes=1,
-                    signature=_SIGNATURE, tags={"stage": str(number)}, metrics={"accuracy": number / VERSIONS},
+                    signature=_SIGNATURE, tags={"stage": str(number)},
+                    metrics={"accuracy": number / VERSIONS},
                 ).model_dump(mode="json"),
                 expected_revision=0,
             )

@@ -160,3 +160,13 @@ async def test_the_catalogue_begins_again_when_redis_lost_its_data(redis: Redis)
     await redis.flushdb()
     await add_versions(redis, "3")
     assert set((await catalogue.models())["digits"]) == {"3"}
+
+
+async def test_a_registration_that_was_cut_off_after_its_file_is_repeated_whole(
+    api: httpx2.AsyncClient, redis: Redis
+) -> None:
+    """A control process that dies between file and document leaves a file that nobody names."""
+    await upload(api, model_file())
+    assert (await api.get("/models")).json()["models"] == []
+    assert (await registered(api))["status"] == 201
+    assert (await registered(api))["changed"] is False

@@ -17,9 +17,11 @@ from gateway.contract.errors import TurnoutError
 from gateway.sources.fetch import fetch
 from gateway.sources.fetched import Limits
 from gateway.sources.mlflow import Mlflow, parse_mlflow
+from tests.cli.conftest import Installation, Run, installation, run
 from tests.sources.test_sources import ONE, TWO, commit, git
 
 PEERS = os.environ.get("TURNOUT_SOURCE_PEERS")  # the folder of a virtual environment with mlflow and dvc
+__all__ = ["installation", "run"]  # fixtures
 pytestmark = pytest.mark.skipif(PEERS is None, reason="run scripts/test-sources")
 
 
@@ -113,6 +115,20 @@ def test_an_alias_of_mlflow_gives_file_run_metrics_and_commit(server: str, tmp_p
     client = Mlflow(named.url, limits=Limits())
     assert str(client.version(named)["version"]) == first
     client.close()
+
+
+def test_following_an_alias_registers_each_version_once(
+    server: str, installation: Installation, run: Run
+) -> None:
+    ask(server, "POST", "registered-models/create", name="digits")
+    address = f"mlflow://{server}/models:/digits"
+    for data in (ONE, TWO):
+        version = trained(server, data, accuracy=0.9, commit_id="a" * 40)
+        ask(server, "POST", "registered-models/alias", name="digits", alias="best", version=version)
+        first = run("model", "follow", "scans", address, "--alias", "best", "--once")
+        assert (first.code, f"turnout rollout start scans {version}" in first.out) == (0, True), first
+        again = run("model", "follow", "scans", address, "--alias", "best", "--once")
+        assert (again.code, "registered already" in again.out) == (0, True)
 
 
 def test_what_dvc_pushed_is_found_under_its_tag(tmp_path: Path) -> None:
