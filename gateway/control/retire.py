@@ -1,9 +1,9 @@
 """Taking a version out of the registry, changing its tags (all that may change of it), and moving aliases.
 
-A version that a route or an alias names stays; the refusal says which. Between that look and the commit a route
-may come to name it: it then names a version that is not registered any more. The wish for workers goes with the
-version; the file stays in the store, since other versions may have the same. Called by the handlers of
-`control.api.models` and `control.api.aliases`.
+A version that a route or an alias names stays; the refusal says which. Between that look and the commit a
+route may come to name it: it then names a version that is not registered any more. The wish for workers goes
+with the version; the file stays in the store, since other versions may have the same. Called by the handlers
+of `control.api.models` and `control.api.aliases`.
 """
 
 import uuid
