@@ -49,7 +49,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "gateway.children": {"gateway.contract"},
     "gateway.app": ALL_BUT_CLI,
-    "gateway.cli": {"gateway", "gateway.contract", "gateway.core"},
+    "gateway.sources": {"gateway.contract"},
+    "gateway.cli": {"gateway", "gateway.contract", "gateway.core", "gateway.sources"},
     "workers": {"gateway.contract", "gateway.wire"},
 }
 # The commands that start a process, and the one that mends access in Redis itself; every other command

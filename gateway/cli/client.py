@@ -4,11 +4,12 @@ Nothing else of Turnout is reached from here. A server that cannot be reached is
 """
 
 import getpass
+import hashlib
 import json
 import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import httpx2
@@ -48,6 +49,24 @@ class ControlClient:
 
     def delete(self, *path: str, **params: Any) -> dict[str, Any]:
         return self._send("DELETE", path, params=params, headers=_JSON)
+
+    def download(self, *path: str, into: IO[bytes]) -> str:
+        """Writes the bytes of the answer, and gives their SHA-256."""
+        hashed = hashlib.sha256()
+        where = "/" + "/".join(quote(part, safe="") for part in path)
+        try:
+            with self._client.stream("GET", where) as reply:
+                if not reply.is_success:
+                    reply.read()
+                    self._read(reply)
+                for chunk in reply.iter_bytes(_CHUNK_BYTES):
+                    hashed.update(chunk)
+                    into.write(chunk)
+        except httpx2.TransportError as error:
+            raise TurnoutError(
+                "unreachable", f"the control API at {self._url} did not answer ({type(error).__name__})"
+            ) from None
+        return hashed.hexdigest()
 
     def upload(self, file: Path) -> dict[str, Any]:
         size = {"content-length": str(file.stat().st_size), "content-type": "application/octet-stream"}

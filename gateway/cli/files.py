@@ -9,7 +9,6 @@ mean a huge document.
 import math
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -137,11 +136,3 @@ def _unspeakable(value: Any, path: str) -> Iterator[str]:
         case list():
             for index, item in enumerate(value):
                 yield from _unspeakable(item, f"{path}.{index}")
-
-
-def existing_file(path: str) -> Path:
-    """A file that can be read, or wrong use."""
-    found = Path(path)
-    if not found.is_file():
-        raise click.UsageError(f"{path}: there is no such file")
-    return found

@@ -27,6 +27,7 @@ COMMANDS = {
     "feedback": ("gateway.cli.feedback:feedback", "What became of labels."),
     "model": ("gateway.cli.model:model", "Register and show models and their versions."),
     "policy": ("gateway.cli.policy:policy", "The rules that changes and rollouts have to keep."),
+    "alias": ("gateway.cli.alias:alias", "Names for versions that move, such as champion."),
     "pools": ("gateway.cli.pools:pools", "Workers of each version: wanted, ready, where."),
     "gateways": ("gateway.cli.gateways:gateways", "Gateway processes and the revision they serve."),
     "explain": ("gateway.cli.explain:explain", "Why does a request go where it goes, or why did one?"),

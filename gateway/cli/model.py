@@ -1,17 +1,15 @@
 """`turnout model`: register and show models and their versions."""
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gateway.cli import standing
-from gateway.cli.files import existing_file
-from gateway.cli.pools import wait_for_pool
+from gateway.cli.register import follow, pairs, register
 from gateway.cli.session import Session, operator
-from gateway.cli.words import age, bytes_words
+from gateway.cli.words import age, bytes_words, tensors_words
 
 
 @click.group()
@@ -20,90 +18,32 @@ def model() -> None:
 
 
 standing.add_to(model)
-
-
-@model.command()
-@click.argument("name", metavar="MODEL")
-@click.option(
-    "--version", required=True, help="A name of your choice: 1, 2026-11-03. It never changes its content."
-)
-@click.option("--from", "path", required=True, metavar="FILE", help="The ONNX file.")
-@click.option("--owner", default="", help="Who answers for it.")
-@click.option("--notes", default="", help="What is to be known about it.")
-@click.option("--source", default="", help="Where it came from. Default: the file's path.")
-@click.option(
-    "--metric",
-    "metrics",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A number about it, such as accuracy=0.97.",
-)
-@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE")
-@click.option(
-    "--workers", type=click.IntRange(0, 64), help="How many workers to keep. Default for a new version: 1."
-)
-@click.option("--wait/--no-wait", default=True, help="Return when its workers are ready. Default: wait.")
-@click.option("--wait-s", type=click.FloatRange(0, 600), default=30.0, show_default=True, metavar="SECONDS")
-@operator
-def register(
-    session: Session,
-    name: str,
-    version: str,
-    path: str,
-    owner: str,
-    notes: str,
-    source: str,
-    metrics: tuple[str, ...],
-    tags: tuple[str, ...],
-    workers: int | None,
-    wait: bool,
-    wait_s: float,
-) -> int:
-    """Store a model file and register it as a version: digest and signature are read from the file."""
-    file = existing_file(path)
-    wish = {
-        "digest": _digest(file),
-        "source": source or str(file),
-        "owner": owner,
-        "notes": notes,
-        "metrics": {key: _number(key, value) for key, value in _pairs(metrics)},
-        "tags": dict(_pairs(tags)),
-        "workers": workers,
-    }
-    uploaded = session.client.upload(file)
-    if uploaded["digest"] != wish["digest"]:
-        raise click.ClickException(f"{path} changed while it was read: register it again")
-    result = session.client.put("models", name, "versions", version, body=wish)
-    out = session.out
-    if result["changed"]:
-        out.line(
-            f"{name} {version} registered at revision {result['revision']}: "
-            f"{bytes_words(result['size_bytes'])}"
-        )
-    else:
-        out.line(f"{name} {version} is registered already with this content")
-    out.line(f"  digest  {result['digest']}")
-    out.line(f"  inputs  {_tensors(result['signature']['inputs'])}")
-    out.line(f"  outputs {_tensors(result['signature']['outputs'])}")
-    pool = session.client.get("models", name, "versions", version)["pool"]
-    code = 0
-    if wait and pool["wanted"]:
-        code, pool = wait_for_pool(session, name, version, workers=pool["wanted"], within_s=wait_s)
-    out.value({**result, "pool": pool})
-    return code
+model.add_command(register)
+model.add_command(follow)
 
 
 @model.command("list")
+@click.option(
+    "--search", default="", help="Words, tag:NAME=VALUE, metric:accuracy>0.9, owner:NAME, digest:HEX."
+)
+@click.option(
+    "--limit", type=click.IntRange(1, 1000), default=1000, show_default=True, help="Models at most."
+)
+@click.option("--after", default="", metavar="MODEL", help="Begin after this model.")
 @operator
-def list_models(session: Session) -> int:
+def list_models(session: Session, search: str, limit: int, after: str) -> int:
     """Every model with its versions."""
-    found = session.client.get("models")
+    found = session.client.get("models", search=search or None, limit=limit, after=after or None)
     session.out.value(found)
     session.out.table(
         ("model", "versions"),
         [(item["model"], " ".join(item["versions"])) for item in found["models"]],
-        empty="no model is registered: `turnout model register MODEL --version 1 --from FILE`",
+        empty="no model is registered: `turnout model register MODEL --version 1 --from FILE`"
+        if not search
+        else "nothing is so",
     )
+    if found["next"]:
+        session.out.line(f"more: add --after {found['next']}")
     return 0
 
 
@@ -142,13 +82,15 @@ def _show_version(session: Session, name: str, version: str) -> int:
     out.line(f"{name} {version}, registered by {found['author']}, {age(found['at_ms'])}")
     for label, text in (
         ("digest", f"{found['digest']} ({bytes_words(found['size_bytes'])}, {found['platform']})"),
-        ("inputs", _tensors(found["signature"]["inputs"])),
-        ("outputs", _tensors(found["signature"]["outputs"])),
+        ("inputs", tensors_words(found["signature"]["inputs"])),
+        ("outputs", tensors_words(found["signature"]["outputs"])),
         (
             "workers",
             f"{pool['ready']} ready, {pool['wanted'] if pool['wanted'] is not None else 'none'} wanted",
         ),
         ("source", found["source"]),
+        ("lineage", _lineage(found["lineage"])),
+        ("made by", found["producer"]),
         ("owner", found["owner"]),
         ("metrics", _metrics(found["metrics"])),
         ("tags", " ".join(f"{key}={value}" for key, value in sorted(found["tags"].items()))),
@@ -159,41 +101,111 @@ def _show_version(session: Session, name: str, version: str) -> int:
     return 0
 
 
-def _digest(file: Path) -> str:
+_COMPARED = (
+    "digest", "size_bytes", "platform", "source", "owner", "notes", "producer", "opsets", "metrics", "tags",
+    "lineage", "signature", "card",
+)  # fmt: skip
+
+
+@model.command()
+@click.argument("name", metavar="MODEL")
+@click.argument("one")
+@click.argument("other")
+@operator
+def diff(session: Session, name: str, one: str, other: str) -> int:
+    """In what two versions differ."""
+    first = session.client.get("models", name, "versions", one)
+    second = session.client.get("models", name, "versions", other)
+    found = {key: [first[key], second[key]] for key in _COMPARED if first[key] != second[key]}
+    session.out.value({"model": name, "versions": [one, other], "differences": found})
+    for key, (before, after) in found.items():
+        if isinstance(before, dict):
+            for part in sorted(before.keys() | after.keys()):
+                if before.get(part) != after.get(part):
+                    session.out.line(f"{key}.{part}: {before.get(part)} -> {after.get(part)}")
+        elif key == "card":
+            session.out.line(f"card: {len(before)} -> {len(after)} characters")
+        else:
+            session.out.line(f"{key}: {before} -> {after}")
+    return 0
+
+
+@model.command()
+@click.argument("name", metavar="MODEL")
+@click.argument("version")
+@click.argument("tags", nargs=-1, required=True, metavar="NAME=VALUE|NAME-...")
+@operator
+def tag(session: Session, name: str, version: str, tags: tuple[str, ...]) -> int:
+    """Set tags of a version, or remove them (NAME-): the only part of it that changes."""
+    gone = {text[:-1]: None for text in tags if "=" not in text and text.endswith("-") and len(text) > 1}
+    wish = {**gone, **dict(pairs([text for text in tags if text[:-1] not in gone or "=" in text]))}
+    found = session.client.put("models", name, "versions", version, "tags", body={"tags": wish})
+    session.out.value(found)
+    session.out.line(" ".join(f"{key}={value}" for key, value in sorted(found["tags"].items())) or "no tags")
+    return 0
+
+
+@model.command()
+@click.argument("name", metavar="MODEL")
+@click.argument("version")
+@operator
+def card(session: Session, name: str, version: str) -> int:
+    """Print the model card of a version."""
+    found = session.client.get("models", name, "versions", version)
+    session.out.value({"card": found["card"]})
+    session.out.line(found["card"].rstrip() or f"{name} {version} has no model card")
+    return 0
+
+
+@model.command()
+@click.argument("name", metavar="MODEL")
+@click.argument("version")
+@click.option("--to", "path", required=True, metavar="FILE", help="A file that does not exist yet.")
+@operator
+def download(session: Session, name: str, version: str, path: str) -> int:
+    """Fetch a version's file and check its digest."""
+    digest = session.client.get("models", name, "versions", version)["digest"]
+    target = Path(path)
+    part = target.with_name(f".{target.name}.part")
     try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+        if target.exists():
+            raise click.UsageError(f"{path} exists already")
+        with part.open("wb") as file:
+            got = session.client.download("models", name, "versions", version, "artifact", into=file)
+        if got != digest:
+            raise click.ClickException(f"what came is not the registered file (SHA-256 {got})")
+        part.rename(target)
     except OSError as error:
-        raise click.UsageError(f"{file}: {error.strerror}") from None
+        raise click.UsageError(f"{path}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    session.out.value({"path": str(target), "digest": digest})
+    session.out.line(f"{target}: {digest}")
+    return 0
 
 
-def _tensors(specs: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(f"{spec['name']} {spec['datatype']} [{_shape(spec['shape'])}]" for spec in specs)
+@model.command("rm")
+@click.argument("name", metavar="MODEL")
+@click.argument("version")
+@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
+@operator
+def remove(session: Session, name: str, version: str, reason: str) -> int:
+    """Forget a version that no route and no alias uses. Its file stays in the store."""
+    found = session.client.delete("models", name, "versions", version, reason=reason)
+    session.out.value(found)
+    session.out.line(f"{name} {version} is gone at revision {found['revision']}")
+    return 0
 
 
-def _shape(sizes: Sequence[int]) -> str:
-    return ", ".join("n" if size < 0 else str(size) for size in sizes)
+def _lineage(lineage: Mapping[str, Any]) -> str:
+    """One line of what is known."""
+    known = [f"{lineage['kind']}"] if lineage["kind"] else []
+    known += [lineage["git_commit"][:12]] if lineage["git_commit"] else []
+    known += [f"run {lineage['run_id']}"] if lineage["run_id"] else []
+    known += [lineage["data_digest"]] if lineage["data_digest"] else []
+    known += [text for text in (lineage["created_by"], lineage["created_at"], lineage["subject"]) if text]
+    return ", ".join(known)
 
 
 def _metrics(metrics: Mapping[str, float]) -> str:
     return " ".join(f"{key}={value:g}" for key, value in sorted(metrics.items()))
-
-
-def _pairs(arguments: Sequence[str]) -> list[tuple[str, str]]:
-    found = []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if not (key and equals):
-            raise click.UsageError(f"{argument!r} is not NAME=VALUE")
-        found.append((key, value))
-    return found
-
-
-def _number(key: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if value - value != 0:  # NaN and infinities
-        raise click.UsageError(f"metric {key}: {text!r} is not a number")
-    return value

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.alias import resolve_aliases
 from gateway.cli.files import read_documents
 from gateway.cli.session import How, Session, mutating, operator, report_applied, report_change
 from gateway.cli.words import age, document_lines, moment, parse_weights, quoted, shadow_words, split_words
@@ -72,7 +73,10 @@ def split(session: Session, model: str, weights: tuple[str, ...], how: How) -> i
     """Divide requests between versions.
 
     turnout route split digits 1=90 2=10
+
+    @ALIAS=PERCENT means the version that the alias has now; the route keeps the version.
     """
+    weights = resolve_aliases(session, model, weights)
     entries = [{"version": version, "weight": weight} for version, weight in parse_weights(weights)]
     return _edit(session, model, {"kind": "split", "split": entries}, how)
 

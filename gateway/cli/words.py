@@ -129,3 +129,12 @@ def parse_since(text: str) -> int:
     if not number.isdecimal() or unit not in sizes:
         raise click.UsageError(f"{text!r} is not a time such as 15m, 1h or 2d")
     return int(number) * sizes[unit]
+
+
+def tensors_words(specs: Sequence[Mapping[str, Any]]) -> str:
+    """`X FP32 [n, 64]`, several divided by commas."""
+    return ", ".join(f"{spec['name']} {spec['datatype']} [{_shape(spec['shape'])}]" for spec in specs)
+
+
+def _shape(sizes: Sequence[int]) -> str:
+    return ", ".join("n" if size < 0 else str(size) for size in sizes)

@@ -81,6 +81,11 @@ def progress(model: str) -> str:
     return "{turnout}:progress:" + model
 
 
+def alias_field(model: str) -> str:
+    """All aliases of a model: `contract.alias.Aliases`."""
+    return f"alias/{model}"
+
+
 # Data of one model: one slot each.
 def predictions(model: str, bucket: str) -> str:
     """Hash: prediction field -> record (`contract.record`); lives for the route's `record.ttl_s`."""

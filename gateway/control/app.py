@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from gateway.contract.signature import Signature
+from gateway.contract.lineage import clean
 from gateway.control.answers import PROBLEMS, install_answers
 from gateway.control.api import (
+    aliases,
     audit,
     events,
     evidence,
@@ -25,8 +26,9 @@ from gateway.control.api import (
     rollouts,
     routes,
 )
-from gateway.control.artifacts import Artifacts
+from gateway.control.artifacts import Artifacts, Inspected
 from gateway.control.audit_heads import Heads
+from gateway.control.catalogue import Catalogue
 from gateway.control.gate import Failures, Gate
 from gateway.control.guard import Guard
 from gateway.control.parts import Parts
@@ -72,6 +74,7 @@ def build_app(settings: ControlSettings) -> FastAPI:
     install_answers(app)
     for router in (
         models.uploads,
+        aliases.router,
         models.router,
         routes.one,
         routes.several,
@@ -107,14 +110,16 @@ async def _healthz() -> dict[str, bool]:
 def _parts(settings: ControlSettings) -> Parts:
     redis = connect(settings.redis_url, name="turnout-control", timeout_s=settings.store_timeout_s)
     stream = AuditStream(redis)
+    documents = Documents(redis)
     return Parts(
         settings=settings,
         disconnect=redis.aclose,
-        documents=Documents(redis),
+        documents=documents,
+        catalogue=Catalogue(documents),
         fleet=FleetStore(redis),
         predictions=Predictions(redis),
         artifacts=Artifacts(
-            settings.artifacts_dir, inspect=_signature, max_bytes=settings.max_artifact_bytes
+            settings.artifacts_dir, inspect=_inspected, max_bytes=settings.max_artifact_bytes
         ),
         probe=WorkerProbe(timeout_s=settings.probe_timeout_s),
         leases=Leases(redis),
@@ -126,8 +131,9 @@ def _parts(settings: ControlSettings) -> Parts:
     )
 
 
-def _signature(data: bytes) -> Signature:
+def _inspected(data: bytes) -> Inspected:
     # Imported where it is needed: the model format behind it takes longer to load than all the rest.
     from workers.artifact import inspect
 
-    return inspect(data).signature
+    found = inspect(data)
+    return Inspected(found.signature, clean(found.producer), found.opsets)

@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -19,18 +19,30 @@ from gateway.contract.signature import Signature
 
 CHUNK_DEADLINE_S = 30.0  # a sender that is silent for this long is given up
 
-Inspect = Callable[[bytes], Signature]
-
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
     digest: str
     size_bytes: int
     signature: Signature
+    producer: str
+    opsets: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What the file itself says."""
+
+    signature: Signature
+    producer: str = ""
+    opsets: dict[str, int] = field(default_factory=dict)
+
+
+Inspect = Callable[[bytes], Inspected]
 
 
 class Artifacts:
-    """`inspect` reads a model's signature from its bytes, or raises a `CallerError`."""
+    """`inspect` reads what a model's bytes say, or raises a `CallerError`."""
 
     def __init__(self, directory: Path, *, inspect: Inspect, max_bytes: int) -> None:
         self._directory = directory
@@ -65,6 +77,12 @@ class Artifacts:
             )
         return await asyncio.to_thread(self._read, path, digest)
 
+    async def chunks(self, digest: str) -> AsyncIterator[bytes]:
+        """The file's bytes; opened before the first chunk is asked for."""
+        with self.path_of(digest).open("rb") as file:
+            while chunk := await asyncio.to_thread(file.read, 1 << 20):
+                yield chunk
+
     async def _receive(self, chunks: AsyncIterator[bytes], file: IO[bytes]) -> str:
         hashed, size = hashlib.sha256(), 0
         try:
@@ -95,7 +113,8 @@ class Artifacts:
             raise TurnoutError(
                 "internal", f"the bytes of artifact {digest} changed on disk: send the file again"
             )
-        return Artifact(digest, len(data), self._inspect(data))
+        found = self._inspect(data)
+        return Artifact(digest, len(data), found.signature, found.producer, found.opsets)
 
     def _keep(self, source: Path, digest: str) -> None:
         target = self.path_of(digest)

@@ -13,6 +13,7 @@ from gateway.contract.errors import CallerError
 from gateway.control.artifacts import Artifacts
 from gateway.control.audit_heads import Heads
 from gateway.control.caller import Caller
+from gateway.control.catalogue import Catalogue
 from gateway.control.gate import Failures
 from gateway.control.probe import WorkerProbe
 from gateway.control.settings import ControlSettings
@@ -43,6 +44,7 @@ class Parts:
     fleet: FleetStore
     predictions: Predictions
     artifacts: Artifacts
+    catalogue: Catalogue
     probe: WorkerProbe
     leases: Leases
     audit: AuditStream

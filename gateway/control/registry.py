@@ -8,11 +8,12 @@ workers are written in one commit, so that a supervisor sees both or neither.
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from gateway.contract import keys
 from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError, ConflictError
+from gateway.contract.lineage import MAX_CARD_BYTES, Lineage
 from gateway.contract.pool import Wanted
 from gateway.contract.route import Document
 from gateway.contract.version import Version
@@ -28,7 +29,16 @@ class Registration(Document):
     notes: str = Field(default="", max_length=8192)
     metrics: dict[str, float] = Field(default_factory=dict, max_length=64)
     tags: dict[str, str] = Field(default_factory=dict, max_length=64)
+    lineage: Lineage = Field(default_factory=Lineage)
+    card: str = Field(default="", max_length=MAX_CARD_BYTES)
     workers: int | None = Field(default=None, ge=0, le=64)
+
+    @field_validator("card")
+    @classmethod
+    def _short_card(cls, card: str) -> str:
+        if len(card.encode()) > MAX_CARD_BYTES:
+            raise ValueError(f"longer than {MAX_CARD_BYTES} bytes")
+        return card
 
 
 async def all_versions(documents: Documents, prefix: str = "version/") -> dict[tuple[str, str], Version]:
@@ -82,8 +92,8 @@ async def register(
     field = keys.version_field(version.model, version.version)
     known = await documents.get(field)
     document = version.model_dump(mode="json")
-    if known is not None and known.doc is not None and known.doc != document:
-        raise _other_content(version, known)
+    if known is not None and known.doc is not None and (differing := _differing(version, known)):
+        raise _other_content(version, known, differing)
     wanted = await documents.get(keys.wanted_field(version.model, version.version))
     changes = []
     if known is None or known.doc is None:
@@ -132,10 +142,17 @@ def _readable(envelope: Envelope) -> Version | None:
         return None
 
 
-def _other_content(version: Version, known: Envelope) -> ConflictError:
+def _differing(version: Version, known: Envelope) -> list[str]:
+    """Names of fields. What the source said the first time stays: a repeated registration may find the same
+    bytes under another branch."""
     new: dict[str, Any] = version.model_dump(mode="json")
-    old = known.doc or {}
-    differing = sorted(name for name in new if new[name] != old.get(name))
+    old = _readable(known)
+    before: dict[str, Any] = {} if old is None else old.model_dump(mode="json")
+    ignored = {"lineage", "producer", "opsets"}
+    return sorted(name for name in new if name not in ignored and new[name] != before.get(name))
+
+
+def _other_content(version: Version, known: Envelope, differing: list[str]) -> ConflictError:
     return ConflictError(
         "conflict",
         f"version {version.version} of {version.model} was registered by {known.author} with other content "

@@ -38,6 +38,12 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("POST", f"{PREFIX}/artifacts"): CHANGE,
     ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}"): CHANGE,
     ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}/workers"): CHANGE,
+    ("DELETE", f"{PREFIX}/models/{{model}}/versions/{{version}}"): CHANGE,
+    ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}/tags"): CHANGE,
+    ("GET", f"{PREFIX}/models/{{model}}/versions/{{version}}/artifact"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}/aliases"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}/aliases/history"): READ,
+    ("PUT", f"{PREFIX}/models/{{model}}/aliases/{{alias}}"): CHANGE,
     # evidence
     ("GET", f"{PREFIX}/models/{{model}}/compare"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/explain"): READ,

@@ -315,3 +315,48 @@ def test_without_redis_the_exit_code_is_5(run: Run, redis_server: EmbeddedServer
     away = run("route", "split", "digits", "1=100")
     assert (away.code, "Redis" in away.err) == (5, True)
     assert json.loads(run("status", "--json").out)["code"] == "store_away"
+
+
+def test_a_version_comes_from_git_with_its_commit_and_goes_when_nobody_uses_it(
+    run: Run, tmp_path: Path
+) -> None:
+    from tests.sources.test_sources import commit
+
+    made = commit(tmp_path / "repo", {"m.onnx": model_file()}, "Train it", "v1")
+    (tmp_path / "card.md").write_text("# Identity")
+    address = f"git+file://{tmp_path}/repo@v1#m.onnx"
+    options = ("--from", address, "--card", tmp_path / "card.md", "--workers", 0)
+    assert run("model", "register", "identity", "--version", "a", *options).code == 0
+    twin = run("model", "register", "identity", "--version", "b", *options)
+    assert "the same file is registered as identity a" in twin.out + twin.err
+    shown = run("model", "show", "identity", "a").out
+    assert made[:12] in shown
+    assert "Train it" in shown
+    assert "# Identity" in run("model", "card", "identity", "a").out
+    assert run("model", "tag", "identity", "a", "stage=good").code == 0
+    assert "tags.stage: good -> None" in run("model", "diff", "identity", "a", "b").out
+    assert "identity" in run("model", "list", "--search", "tag:stage=good").out
+    got = tmp_path / "got.onnx"
+    assert run("model", "download", "identity", "a", "--to", got).code == 0
+    assert got.read_bytes() == model_file()
+    assert run("model", "download", "identity", "a", "--to", got).code == 2
+    assert run("alias", "set", "identity", "champion", "a", "--reason", "first").code == 0
+    assert "champion" in run("alias", "list", "identity").out
+    assert "first" in run("alias", "history", "identity").out
+    in_use = run("model", "rm", "identity", "a")
+    assert (in_use.code, "alias champion" in in_use.err) == (4, True)
+    assert run("model", "rm", "identity", "b").code == 0
+    assert run("model", "show", "identity", "b").code == 1
+
+
+def test_a_split_may_name_an_alias_and_keeps_its_version(run: Run) -> None:
+    assert run("alias", "set", "digits", "champion", "2").code == 0
+    assert run("route", "split", "digits", "1=10", "@champion=90").code == 0
+    assert "2=90" in run("route", "list").out
+    assert run("route", "split", "digits", "@none=100").code == 2
+
+
+@pytest.mark.parametrize("version", ["a/b", "..", "1\n", "ⅷ", "-1"])
+def test_a_bad_name_is_refused_before_anything_is_fetched(run: Run, version: str) -> None:
+    refused = run("model", "register", "x", f"--version={version}", "--from", "git+file:///none#m.onnx")
+    assert (refused.code, "no name for a version" in refused.err) == (2, True)

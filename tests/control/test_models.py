@@ -167,7 +167,10 @@ async def test_what_is_not_registered_is_told_with_what_is(api: httpx2.AsyncClie
     await add_versions(redis, "1", "2")
     found = (await api.get("/models/digits/versions/7")).json()
     assert (found["code"], "it has: 1, 2" in found["error"]) == ("unknown_version", True)
-    assert (await api.get("/models")).json() == {"models": [{"model": "digits", "versions": ["1", "2"]}]}
+    assert (await api.get("/models")).json() == {
+        "models": [{"model": "digits", "versions": ["1", "2"]}],
+        "next": None,
+    }
 
 
 async def test_a_pool_joins_what_is_wanted_registered_and_there(

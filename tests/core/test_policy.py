@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from gateway.contract.access import Role
 from gateway.contract.plan import Plan
 from gateway.contract.policy import Freeze, Policy
 from gateway.contract.route import Route
@@ -37,7 +38,7 @@ def standing(name: str, state: State = State.REGISTERED, **fields: Any) -> Stand
 
 
 def approval(by: str, *, role: str = "approver", seen: str = "b" * 64) -> Approval:
-    return Approval(by=by, role=role, dossier=seen, at_ms=1)
+    return Approval(by=by, role=Role(role), dossier=seen, at_ms=1)
 
 
 def rules(

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 from starlette.requests import ClientDisconnect
 
@@ -23,6 +24,8 @@ from gateway.control.registry import (
     set_workers,
     unknown_model,
 )
+from gateway.control.retire import remove, retag
+from gateway.control.search import parse_search
 from gateway.control.stored import read_stored
 from gateway.core.check import shares
 
@@ -38,6 +41,14 @@ class Workers(Document):
 
     workers: int = Field(ge=0, le=64)
     force: bool = False
+
+
+class Tags(Document):
+    """What to change: null removes a tag."""
+
+    tags: dict[
+        Annotated[str, Field(min_length=1, max_length=128)], Annotated[str, Field(max_length=1024)] | None
+    ] = Field(min_length=1, max_length=64)
 
 
 @uploads.post("/artifacts", status_code=201)
@@ -59,13 +70,25 @@ async def add_artifact(request: Request, control: Control) -> dict[str, Any]:
 
 
 @router.get("/models")
-async def list_models(control: Control, caller: Caller) -> dict[str, Any]:
-    found: dict[str, list[str]] = {}
-    for model, version in filter(
-        lambda named: caller.sees(named[0]), sorted(await all_versions(control.documents))
-    ):
-        found.setdefault(model, []).append(version)
-    return {"models": [{"model": model, "versions": versions} for model, versions in found.items()]}
+async def list_models(
+    control: Control,
+    caller: Caller,
+    search: Annotated[str, Query(max_length=512)] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+    after: Annotated[str, Query(max_length=64)] = "",
+) -> dict[str, Any]:
+    """Models by name with the versions that the search means; `next` is the `after` of the next page."""
+    means = parse_search(search)
+    found: list[dict[str, Any]] = []
+    for model, versions in sorted((await control.catalogue.models()).items()):
+        if model <= after or not caller.sees(model):
+            continue
+        names = sorted(name for name, version in versions.items() if means(version))
+        if names and len(found) == limit:
+            return {"models": found, "next": found[-1]["model"]}
+        if names:
+            found.append({"model": model, "versions": names})
+    return {"models": found, "next": None}
 
 
 @router.get("/models/{model}")
@@ -112,11 +135,50 @@ async def register_version(
         version=version,
         size_bytes=artifact.size_bytes,
         signature=artifact.signature,
+        producer=artifact.producer,
+        opsets=artifact.opsets,
         **wish.model_dump(exclude={"workers"}),
     )
+    twins = await _same_content(control, document)
     changed, revision = await register(control.documents, document, workers=wish.workers, author=author)
     response.status_code = 201 if changed else 200
-    return {**document.model_dump(mode="json"), "changed": changed, "revision": revision}
+    kept, _ = await registered(control.documents, model, version)
+    warnings = [f"the same file is registered as {twin}" for twin in twins]
+    return {**kept.model_dump(mode="json"), "changed": changed, "revision": revision, "warnings": warnings}
+
+
+@router.delete("/models/{model}/versions/{version}")
+async def remove_version(
+    model: ModelPath,
+    version: VersionPath,
+    control: Control,
+    author: Author,
+    reason: Annotated[str, Query(max_length=512)] = "",
+) -> dict[str, Any]:
+    """409 says who uses it."""
+    revision = await remove(control.documents, model, version, author=author, reason=reason)
+    return {"model": model, "version": version, "revision": revision}
+
+
+@router.put("/models/{model}/versions/{version}/tags")
+async def tag_version(
+    model: ModelPath, version: VersionPath, wish: Tags, control: Control, author: Author
+) -> dict[str, Any]:
+    tags, revision = await retag(control.documents, model, version, dict(wish.tags), author=author)
+    return {"model": model, "version": version, "tags": tags, "revision": revision}
+
+
+@router.get("/models/{model}/versions/{version}/artifact")
+async def download(model: ModelPath, version: VersionPath, control: Control) -> Response:
+    """The model file, whose SHA-256 is the version's digest."""
+    found, _ = await registered(control.documents, model, version)
+    path = control.artifacts.path_of(found.digest)
+    if not path.is_file() or path.stat().st_size != found.size_bytes:
+        raise CallerError("not_found", "the model file is not in the store as it was: register it again")
+    length = {"content-length": str(found.size_bytes), "x-turnout-digest": found.digest}
+    return StreamingResponse(
+        control.artifacts.chunks(found.digest), media_type="application/octet-stream", headers=length
+    )
 
 
 @router.put("/models/{model}/versions/{version}/workers")
@@ -131,6 +193,16 @@ async def scale(
         control.documents, model, version, wish.workers, author=author, forced=forced
     )
     return {"model": model, "version": version, "workers": wish.workers, "revision": revision}
+
+
+async def _same_content(control: Parts, document: Version) -> list[str]:
+    """`model version` of every other version with this file."""
+    return sorted(
+        f"{model} {name}"
+        for model, versions in (await control.catalogue.models()).items()
+        for name, version in versions.items()
+        if version.digest == document.digest and (model, name) != (document.model, document.version)
+    )
 
 
 async def pools_of(control: Parts, model: str | None = None) -> list[Pool]:

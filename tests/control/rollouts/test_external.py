@@ -11,7 +11,6 @@ import pytest
 
 from gateway.contract.plan import Gate
 from gateway.contract.rollout import Outcome, Phase, Verdict
-from gateway.control.parts import Parts
 from gateway.control.rollouts.controller import Controller
 from gateway.control.rollouts.external import External, judge_answer, judge_value, value_of
 from gateway.control.rollouts.outside import Outside, OutsideError

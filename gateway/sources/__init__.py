@@ -1,0 +1,1 @@
+"""Where model files come from: folders, git, DVC, MLflow, model repositories of other servers."""
