@@ -24,6 +24,7 @@ COMMANDS = {
     "cutover": ("gateway.cli.cutover:cutover", "Blue/green: make another version live, or go back."),
     "rollout": ("gateway.cli.rollout:rollout", "Move traffic to a version by itself, on evidence."),
     "compare": ("gateway.cli.compare:compare", "Versions side by side: latency, errors, accuracy."),
+    "drift": ("gateway.cli.drift:drift", "Have the answers changed, before any label comes?"),
     "feedback": ("gateway.cli.feedback:feedback", "What became of labels."),
     "model": ("gateway.cli.model:model", "Register and show models and their versions."),
     "policy": ("gateway.cli.policy:policy", "The rules that changes and rollouts have to keep."),

@@ -123,3 +123,19 @@ async def test_a_series_runs_on_with_its_interval(api: httpx2.AsyncClient, redis
     widths = [point["high"] - point["low"] for point in line["points"]]
     assert widths == sorted(widths, reverse=True)
     assert all(point["low"] < 0.9 < point["high"] for point in line["points"][:3])
+
+
+async def test_drift_lays_the_present_beside_the_time_before(
+    api: httpx2.AsyncClient, redis: Redis, minute: int
+) -> None:
+    predictions = Predictions(redis)
+    before: dict[str, int | float] = {"p|1|o:1": 500, "p|1|o:2": 500, "p|2|o:1": 500, "p|2|o:2": 500}
+    now: dict[str, int | float] = {"p|1|o:1": 100, "p|1|o:2": 400, "p|2|o:1": 250, "p|2|o:2": 250}
+    await predictions.write("digits", "far", Batch(1, [], {minute - 120: before}))
+    await predictions.write("digits", "near", Batch(1, [], {minute - 1: now}))
+    reply = (await api.get("/models/digits/drift")).json()
+    found = {(item["version"], item["role"]): item for item in reply["drift"]}
+    moved, same = found["1", "primary"], found["2", "primary"]
+    assert (moved["is_alarm"], same["is_alarm"]) == (True, False)
+    assert moved["low"] < 0.3 < moved["high"]
+    assert moved["largest"][0]["bin"] in ("1", "2")

@@ -1,5 +1,6 @@
 """HTTP: how the versions of a model do, and what became of one prediction."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from gateway.control.parts import Control, Parts
 from gateway.control.recorded import recorded, told
 from gateway.control.registry import unknown_model, versions_of
 from gateway.core.compare import compare, compare_table, to_json
+from gateway.core.drift import drift
 from gateway.core.scores import ROLE_NAMES
 from gateway.core.series import series
 from gateway.core.sums import read
@@ -84,6 +86,31 @@ async def show_distributions(model: ModelPath, control: Control, since_s: SinceS
             for (role, version), counts in sorted(table.outputs.items())
         ],
     }
+
+
+@router.get("/models/{model}/drift")
+async def show_drift(
+    model: ModelPath,
+    control: Control,
+    since_s: SinceS = 3600,
+    reference_s: SinceS = 86_400,
+    alpha: Annotated[float, Query(gt=0, lt=0.5)] = 0.01,
+) -> dict[str, Any]:
+    """How far what versions answered in the last `since_s` is from what they answered in the `reference_s`
+    before. No label is needed; where nothing changed `is_alarm` is ever true with probability alpha at most."""
+    if not await versions_of(control.documents, model):
+        raise unknown_model(model)
+    minute = (await control.fleet.workers()).now_ms // 60_000
+    begins = minute - -(-since_s // 60)
+    current = read(await control.predictions.evidence(model, begins))
+    before = read(await control.predictions.evidence(model, begins - -(-reference_s // 60), begins - 1))
+    found = []
+    for (role, version), counts in sorted(current.outputs.items()):
+        reference = before.outputs.get((role, version), {})
+        moved = await asyncio.to_thread(drift, reference, counts, alpha=alpha)
+        told = {"version": version, "role": ROLE_NAMES[role], "is_alarm": moved.doubt <= alpha}
+        found.append(told | to_json(moved) | {"numbers": _numbers({**counts, **reference})})
+    return {"model": model, "since_s": since_s, "reference_s": reference_s, "alpha": alpha, "drift": found}
 
 
 @router.get("/models/{model}/series")

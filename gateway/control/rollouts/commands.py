@@ -200,6 +200,9 @@ def _route(plan: Plan, stored: Stored) -> Iterator[str]:
     elif stored.route is not None:
         if plan.limits.units is not None and stored.route.sticky is None:
             yield f"limits.units: the route of {plan.model} knows no units, because it is not `sticky`"
+        for gate in (*plan.gates, *(gate for step in plan.steps for gate in step.gates)):
+            if gate.slice is not None and gate.slice not in stored.route.record.slices:
+                yield f"gates.{gate.title}: add {gate.slice} to the route's `record.slices`"
     else:
         yield f"model: the route of {plan.model} cannot be read: see `turnout route show {plan.model}`"
 
