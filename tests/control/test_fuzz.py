@@ -28,8 +28,8 @@ from tests.sockets import free_port
 CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance,
 ]  # fmt: skip
-EXAMPLES = {"admin": 12, "operator": 8}  # of each operation; for the others:
-FEW = 3
+EXAMPLES = {"admin": 6, "operator": 4}  # of each operation; for the others:
+FEW = 2
 ANSWER_S = 10.0
 ENDLESS = {"/api/v1/events"}  # a stream has no end that one could wait for
 

@@ -97,7 +97,7 @@ async def show_drift(
     alpha: Annotated[float, Query(gt=0, lt=0.5)] = 0.01,
 ) -> dict[str, Any]:
     """How far what versions answered in the last `since_s` is from what they answered in the `reference_s`
-    before. No label is needed; where nothing changed `is_alarm` is ever true with probability alpha at most."""
+    before. No label is needed; where nothing changed, `is_alarm` is ever true with probability alpha."""
     if not await versions_of(control.documents, model):
         raise unknown_model(model)
     minute = (await control.fleet.workers()).now_ms // 60_000
