@@ -142,6 +142,11 @@ abort = _steering("abort", "End it and put the route back as it was before; work
 def history(session: Session, model: str, plot: Path | None) -> int:
     """Every rollout of a model with its events, newest first."""
     found = session.client.get("models", model, "rollouts", "history")
+    if plot is not None and found["rollouts"]:
+        from gateway.cli.plots import plot_rollout
+
+        plot_rollout(found["rollouts"][0], plot)
+        session.out.line(f"drawn into {plot}")
     session.out.value(found)
     for item in found["rollouts"]:
         session.out.line(
@@ -154,11 +159,6 @@ def history(session: Session, model: str, plot: Path | None) -> int:
                 session.out.line(line)
     if not found["rollouts"]:
         session.out.line(f"{model} never had a rollout")
-    elif plot is not None:
-        from gateway.cli.plots import plot_rollout
-
-        plot_rollout(found["rollouts"][0], plot)
-        session.out.line(f"drawn into {plot}")
     return 0
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.cli.rollout_words import event_line, verdict_lines
+from gateway.cli.rollout_words import event_line, radius, verdict_lines
 from gateway.cli.session import Session
 from gateway.contract.errors import TurnoutError
 
@@ -37,6 +37,8 @@ def follow(session: Session, model: str, found: Mapping[str, Any], *, is_told: b
         if is_told:
             teller.tell(found)
     session.out.value(found)
+    if is_told and found["progress"] is not None:
+        session.out.line(f"exposed: {radius(found)}")
     if found["phase"] == "succeeded":
         session.out.line(f"succeeded: {found['sentence']}")
         return 0
@@ -61,7 +63,8 @@ class Teller:
                 out.line(line)
         self.told = len(found["events"])
         progress = found["progress"] or {}
-        waits = progress.get("waits_for", "") if progress.get("step") == found["step"] else ""
+        is_now = progress.get("step") == found["step"] and not found["is_over"]
+        waits = progress.get("waits_for", "") if is_now else ""
         if waits and waits != self.waits and time.monotonic() > self.said_s + SAY_S:
             first, *others = waits.split("; ")
             more = f" (and {len(others)} more: `turnout rollout status {found['model']}`)" if others else ""

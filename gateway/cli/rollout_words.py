@@ -24,6 +24,8 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"  {mark} {step['step'] + 1:>2}. {step['title']}" + (f"  ({gates})" if gates else "")
     if not found["is_over"]:
         yield from _now(found)
+    elif found["progress"] is not None:
+        yield f"  radius     {radius(found)}"
     for event in found["events"][-3:]:
         yield f"  {event_line(event)}"
 
@@ -43,11 +45,12 @@ def _now(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"  waits for  {progress['waits_for']}"
         for verdict in progress["verdicts"]:
             yield f"  {verdict['outcome']:<10} {verdict['sentence']}"
-    yield f"  radius     {_radius(progress, found['limits'])}"
+    yield f"  radius     {radius(found)}"
 
 
-def _radius(progress: Mapping[str, Any], limits: Mapping[str, Any]) -> str:
-    """What the candidate has touched, with its limits."""
+def radius(found: Mapping[str, Any]) -> str:
+    """What the candidate has touched since the start, with its limits."""
+    progress, limits = found["progress"], found["limits"]
     told = []
     for name in ("requests", "errors", "units"):
         if progress[name] is not None:
