@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gateway.cli.session import Session, operator
-from gateway.cli.words import moment, parse_since
+from gateway.cli.words import duration, moment, parse_since
 
 POINTS = 200  # in a picture
 _METRICS = ("accuracy", "mae", "rmse", "reward")
@@ -153,6 +153,8 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
         ("p50/p99 ms>", lambda row: _latency(row["latency"])),
         ("labels>", lambda row: _labels(row)),
     ]
+    if any(row["label_age"] for row in rows):
+        columns.append(("after>", lambda row: _age(row["label_age"])))
     metrics = [name for name in _METRICS if any(row[name] is not None for row in rows)]
     return columns + [(name, lambda row, name=name: _score(name, row[name])) for name in metrics]
 
@@ -170,6 +172,11 @@ def _latency(latency: Mapping[str, Any] | None) -> str:
 def _labels(row: Mapping[str, Any]) -> str:
     """How many predictions have one, and the share of the recorded ones."""
     return str(row["labels"]) + ("" if row["coverage"] is None else f" ({row['coverage']:.0%})")
+
+
+def _age(age: Mapping[str, Any] | None) -> str:
+    """How long after the prediction half of the labels, and 90 % of them, had come."""
+    return "" if age is None else f"{duration(age['median_s'])}/{duration(age['p90_s'])}"
 
 
 def _score(metric: str, estimate: Mapping[str, Any] | None) -> str:

@@ -9,6 +9,7 @@ Every field is a sum, so that minutes, processes and gateways merge by adding. A
     `recorded` predictions whose output was recorded,
     `l` labels joined; classes: `right`, `c:<label>:<output>` confusion counts (rows of a batch count singly);
     numbers: `ae` sum of absolute errors, `se` sum of squared errors, `q4` sum of errors to the fourth;
+    `la:<i>` labels that first came 2^i to 2^(i+1) s after their prediction (0: also sooner),
     `rows` scored rows; rewards: `rw`, `rw2`, `rwn`
     `o:<output>` recorded outputs: classes by their JSON text, numbers by their bin (`bins`)
 - `a|<primary>|<shadow>|…`: agreement of answers to the same request

@@ -38,6 +38,14 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelAge:
+    """How long after their predictions labels came, in s; each at most twice as long as said."""
+
+    median_s: float
+    p90_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ClassScore:
     """One class of a classifier; `label` is JSON text."""
 
@@ -61,6 +69,7 @@ class VersionScores:
     recorded: int
     labels: int
     coverage: float | None
+    label_age: LabelAge | None
     rows: int
     accuracy: Estimate | None
     mae: Estimate | None
@@ -83,6 +92,7 @@ def scores(version: str, sums: Sums, *, role: str, alpha: float) -> VersionScore
         recorded=round(recorded),
         labels=round(labels),
         coverage=min(1.0, labels / recorded) if recorded > 0 else None,
+        label_age=_label_age(sums),
         rows=round(sums["rows"]),
         accuracy=accuracy(sums, alpha=alpha),
         mae=absolute_error(sums, alpha=alpha),
@@ -90,6 +100,23 @@ def scores(version: str, sums: Sums, *, role: str, alpha: float) -> VersionScore
         reward=reward(sums, alpha=alpha),
         classes=_classes(sums, alpha=alpha),
     )
+
+
+def _label_age(sums: Sums) -> LabelAge | None:
+    ages = sums.label_ages()
+    total = math.fsum(ages.values())
+    if total <= 0:
+        return None
+
+    def age_s(share: float) -> float:
+        seen = 0.0
+        for power, count in sorted(ages.items()):
+            seen += count
+            if seen >= share * total:
+                return 2.0**power
+        return 2.0 ** max(ages)
+
+    return LabelAge(age_s(0.5), age_s(0.9))
 
 
 def faults(sums: Sums) -> float:

@@ -44,6 +44,13 @@ class Sums:
         }
         return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
+    def label_ages(self) -> dict[int, float]:
+        """Labels by the power of two of the seconds after which they came."""
+        found = {name[3:]: value for name, value in self.values.items() if name.startswith("la:")}
+        return {
+            int(power): value for power, value in sorted(found.items()) if power.isdecimal() and value > 0
+        }
+
     def latency_buckets(self) -> tuple[float, ...]:
         return tuple(self[f"h{index}"] for index in range(BUCKETS))
 

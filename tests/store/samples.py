@@ -49,11 +49,12 @@ def batch(*entries: tuple[str, bytes, bytes], number: int | None = None, ttl_s: 
 
 
 def total(evidence: dict[int, dict[str, float]], *, with_outputs: bool = False) -> dict[str, float]:
-    """All minutes together, without what came to nothing; histograms of outputs only where asked."""
+    """All minutes together, without what came to nothing; histograms of outputs and of labels' ages only
+    where asked."""
     sums: dict[str, float] = {}
     for minute in evidence.values():
         for field, value in minute.items():
-            if "|o:" in field and not with_outputs:
+            if ("|o:" in field or "|la:" in field) and not with_outputs:
                 continue
             sums[field] = sums.get(field, 0) + value
     return {field: value for field, value in sums.items() if value}

@@ -15,6 +15,7 @@ from gateway.contract.bins import middle_of
 from gateway.contract.evidence import EVIDENCE_TTL_S
 from gateway.contract.feedback import FeedbackResult
 from gateway.contract.record import SLICES_SUFFIX, Kind, place_of
+from gateway.core.scores import scores
 from gateway.core.sums import read
 from gateway.store import predictions as module
 from gateway.store.connection import ask, connect
@@ -528,6 +529,24 @@ async def test_outputs_are_counted_as_they_come_by_version_and_role(predictions:
     table = read(await predictions.evidence("digits", minute - 2, minute))
     assert table.outputs == {("p", "1"): {"7": 2, '"a"': 1}, ("s", "2"): {"0": 1, "-12": 1}}
     assert middle_of("-12") == -8
+
+
+async def test_the_age_of_a_label_is_counted_at_its_first_coming(predictions: Predictions) -> None:
+    now_s = int(time.time())
+    young, old = new_id(), new_id()
+    await _write(predictions, entry(young, record("1", "c", 7, at_s=now_s)))
+    await _write(predictions, entry(old, record("1", "c", 7, at_s=now_s - 100)))
+    for made, label in ((young, 7), (old, 3), (old, 7)):
+        await _label(predictions, made, label)
+    early = new_id()
+    assert await predictions.feedback("digits", [(early, "7", None)], ttl_s=TTL_S) == [FeedbackResult.WAITING]
+    await _write(predictions, entry(early, record("1", "c", 7, at_s=now_s)))
+    table = read(await predictions.evidence("digits", now_s // 60 - 5, now_s // 60 + 1))
+    sums = table.roles["p", "1"]
+    assert sums.label_ages() == {0: 2, 6: 1}
+    age = scores("1", sums, role="p", alpha=0.05).label_age
+    assert age is not None
+    assert (age.median_s, age.p90_s) == (1, 64)
 
 
 async def test_a_label_is_scored_for_every_slice_of_its_request(predictions: Predictions) -> None:

@@ -82,6 +82,8 @@ local function decide(place, made_ms, id, text)
     corrections[#corrections + 1] = noted(result, id, place.label, text, now_ms)
     local before = label_of(place.label)
     count(place.record, compared(place.record, before), place.shadows, before, place.slices, -1)
+  else
+    count_age(place.record, now_ms / 1000)
   end
   count(place.record, ours, place.shadows, label, place.slices, 1)
   place.label, place.is_new_label = text, true

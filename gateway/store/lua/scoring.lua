@@ -165,7 +165,8 @@ local function record_of(text)
   if not text then return nil end
   local version, at_s, kind, output = string.match(text, '^%["([^"]*)",%d+,(%d+),%d+,"(.)[^"]*",(.*)%]$')
   if not version then return nil end
-  return {version = version, minute = string.format('%d', math.floor(at_s / 60)), kind = kind, output = output}
+  return {version = version, minute = string.format('%d', math.floor(at_s / 60)), at_s = tonumber(at_s), kind = kind,
+    output = output}
 end
 
 -- {reward = number} or {rows = texts}. nil: neither.
@@ -292,6 +293,12 @@ local function count_outputs(role, record)
       add(record.minute, role .. '|' .. record.version .. '|o:' .. value, 1)
     end
   end
+end
+
+-- How long after its prediction a label came, in powers of two of a second; of a label's first coming only.
+local function count_age(record, now_s)
+  local octave = math.floor(math.log(math.max(1, now_s - record.at_s)) / math.log(2))
+  add(record.minute, 'p|' .. record.version .. '|la:' .. string.format('%d', octave), 1)
 end
 
 -- A label that replaced another one, or that could not be compared when its prediction came at last.

@@ -119,6 +119,7 @@ for _, found in ipairs(awaited) do
     local shadows = {}
     for slot = 0, 7 do shadows[#shadows + 1] = record_at(bucket, field .. slot) end
     count(primary, ours, shadows, label, slices_at(bucket, field), 1)
+    count_age(primary, time[1])
     joined[#joined + 1] = {PREDICTIONS .. bucket, field .. MARK, text}
   elseif text then
     misfits[#misfits + 1] = noted('invalid', id, '', text, time[1] * 1000)
