@@ -11,7 +11,8 @@ Every field is a sum, so that minutes, processes and gateways merge by adding. A
     numbers: `ae` sum of absolute errors, `se` sum of squared errors, `q4` sum of errors to the fourth;
     `la:<i>` labels that first came 2^i to 2^(i+1) s after their prediction (0: also sooner),
     `rows` scored rows; rewards: `rw`, `rw2`, `rwn`
-    `o:<output>` recorded outputs: classes by their JSON text, numbers by their bin (`bins`)
+    `o:<output>` recorded outputs: classes by their JSON text, numbers by their bin (`bins`); the first 64,
+    and the rest as `o:(other)`. How many there are is beside it, as `o#|p|<version>`.
 - `a|<primary>|<shadow>|…`: agreement of answers to the same request
     `rows`, `agree`; numbers also `d` sum and `d2` sum of squares of absolute differences
 - `d|<primary>|<shadow>|…`: paired scores, one label for both

@@ -113,7 +113,7 @@ def waiting(model: str) -> str:
 
 
 def samples(model: str) -> str:
-    """List, newest first: JSON bodies of a few recent requests."""
+    """List, newest first: "<ms> <JSON body>" of a few recent requests."""
     return f"turnout:{{{model}}}:samples"
 
 

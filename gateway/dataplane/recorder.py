@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from gateway.contract import evidence as ev
 from gateway.contract.latency import BUCKETS
-from gateway.contract.record import BUCKET_SECONDS, BUCKET_SIZE, Kind, place_of
+from gateway.contract.record import BUCKET_SECONDS, BUCKET_SIZE, SLICES_SUFFIX, Kind, place_of
 from gateway.dataplane.samples import Samples
 from gateway.dataplane.tally import AgreementTally, Tallies, Tally
 from gateway.store.predictions import Batch, Predictions
@@ -129,7 +129,10 @@ class ModelRecorder:
         increments = dict(_increments(self.model, tallies))
         if not self.waiting and not increments:
             return None
-        taken = self.waiting[:MAX_BATCH]
+        size = MAX_BATCH
+        while size < len(self.waiting) and self.waiting[size][1].endswith(SLICES_SUFFIX):
+            size += 1  # a label must not find a record without its slices
+        taken = self.waiting[:size]
         del self.waiting[: len(taken)]
         buckets: dict[str, list[tuple[bytes, bytes]]] = {}
         for bucket, field, record in taken:

@@ -20,7 +20,7 @@ class Slicer:
 
     def __init__(self, headers: tuple[str, ...], counts: Counter[str]) -> None:
         """`counts`: fields of evidence that the recorder takes with its next batch."""
-        self.values: dict[bytes, dict[bytes | None, str]] = {name.encode(): {} for name in headers}
+        self.values: dict[bytes, dict[bytes, str]] = {name.encode(): {} for name in headers}
         self.counts = counts
 
     def text(self, headers: dict[bytes, bytes]) -> bytes:
@@ -38,10 +38,11 @@ class Slicer:
 
     def _value(self, name: bytes, raw: bytes | None) -> str:
         known = self.values[name]
-        value = known.get(raw)
+        value = known.get(raw or b"")
         if value is None:
-            if len(known) >= MOST_VALUES or (raw is not None and len(raw) > MAX_VALUE_LENGTH):
+            if not raw:
+                return ABSENT
+            if len(known) >= MOST_VALUES or len(raw) > MAX_VALUE_LENGTH:
                 return OTHER_VALUES
-            value = ABSENT if not raw else _NO_VALUE.sub("_", raw.decode("latin-1"))
-            known[raw] = value
+            value = known[raw] = _NO_VALUE.sub("_", raw.decode("latin-1"))
         return value

@@ -42,6 +42,7 @@ _RECORD = re.compile(
 _REASONS = {letter.encode(): reason for reason, letter in REASON_LETTERS.items()}
 _WRITE = Script.load("scoring.lua", "write.lua")
 _FEEDBACK = Script.load("scoring.lua", "feedback.lua")
+_SAMPLES = Script.load("samples.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +174,13 @@ class Predictions:
             with answers():
                 replies = await pipeline.execute()
             for (minute, _), sums in zip(at_once, replies, strict=True):
-                if not with_confusion:
-                    sums = {name: raw for name, raw in sums.items() if b"|c:" not in name}
-                if sums:
-                    found[minute] = dict(zip(map(_text, sums), map(_sum, sums.values()), strict=True))
+                counted = {
+                    name: raw
+                    for name, raw in sums.items()
+                    if not name.startswith(b"o#") and (with_confusion or not _is_confusion(name))
+                }
+                if counted:
+                    found[minute] = dict(zip(map(_text, counted), map(_sum, counted.values()), strict=True))
         return found
 
     async def count_units(self, model: str, rollout_id: str, version: str, units: Sequence[bytes]) -> None:
@@ -203,23 +207,19 @@ class Predictions:
     ) -> None:
         """A request's JSON body, and by (primary, shadow) a disagreement with its score. Repeating it does no
         harm."""
-        pipeline = self._redis.pipeline(transaction=False)
-        if request is not None:
-            pipeline.lpush(keys.samples(model), request)
-            pipeline.ltrim(keys.samples(model), 0, SAMPLES_KEPT - 1)
-            pipeline.expire(keys.samples(model), min(ttl_s, SAMPLES_TTL_S))
+        names = [keys.samples(model)]
+        arguments: list[Argument] = [min(ttl_s, SAMPLES_TTL_S), SAMPLES_KEPT, DISAGREEMENTS_KEPT]
+        arguments.append(request or b"")
         for (primary, shadow), (score, told) in worst.items():
-            key = keys.disagreements(model, primary, shadow)
-            pipeline.zadd(key, {told: score})
-            pipeline.zremrangebyrank(key, 0, -DISAGREEMENTS_KEPT - 1)
-            pipeline.expire(key, min(ttl_s, SAMPLES_TTL_S))
-        with answers():
-            await pipeline.execute()
+            names.append(keys.disagreements(model, primary, shadow))
+            arguments += (repr(score), told)
+        await _SAMPLES.run(self._redis, names, arguments)
 
     async def samples(self, model: str, limit: int) -> list[dict[str, Any]]:
         """Bodies of recent requests, newest first."""
         found = await ask(self._redis, "LRANGE", keys.samples(model), 0, limit - 1)
-        return [body for body in map(_object, found) if body is not None]
+        bodies = (_object(raw.partition(b" ")[2]) for raw in found)
+        return [body for body in bodies if body is not None]
 
     async def disagreements(self, model: str, primary: str, shadow: str) -> list[dict[str, Any]]:
         """Requests where the shadow differed, the farthest apart (of classes the newest) first.
@@ -263,6 +263,11 @@ def _object(raw: bytes) -> dict[str, Any] | None:
 @lru_cache(20_000)  # the same fields come with every window
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "replace")
+
+
+def _is_confusion(name: bytes) -> bool:
+    """A slice has none, but the value of its header may begin with `c:`."""
+    return b"|c:" in name and not name.startswith(b"x|")
 
 
 def _names(model: str) -> list[Argument]:

@@ -549,6 +549,22 @@ async def test_the_age_of_a_label_is_counted_at_its_first_coming(predictions: Pr
     assert (age.median_s, age.p90_s) == (1, 64)
 
 
+async def test_outputs_without_end_are_counted_together_and_cost_no_memory(
+    predictions: Predictions, redis: Redis
+) -> None:
+    now_s = int(time.time())
+    for first in (0, 100):
+        await _write(
+            predictions,
+            *(entry(new_id(), record("1", "c", number, at_s=now_s)) for number in range(first, first + 100)),
+        )
+    table = read(await predictions.evidence("digits", now_s // 60, now_s // 60))
+    outputs = table.outputs["p", "1"]
+    assert len(outputs) == 65
+    assert outputs["(other)"] == 200 - 64
+    assert await redis.hlen(keys.evidence("digits", now_s // 60)) < 75
+
+
 async def test_a_label_is_scored_for_every_slice_of_its_request(predictions: Predictions) -> None:
     here, there = new_id(), new_id()
     entries = []

@@ -122,7 +122,8 @@ async def show_series(
 ) -> dict[str, Any]:
     """Each version over time: the running score with its confidence sequence, and what happened in each step.
     From six hours on the steps are whole hours at least."""
-    lines = series(await _evidence(control, model, since_s), step_minutes=-(-step_s // 60))
+    evidence = await _evidence(control, model, since_s, whole_hours=since_s >= LONG_S)
+    lines = series(evidence, step_minutes=-(-step_s // 60))
     return {"model": model, "since_s": since_s, "series": [to_json(line) for line in lines]}
 
 
@@ -143,13 +144,13 @@ async def list_corrections(
     return {"model": model, "corrections": await control.predictions.corrections(model, limit)}
 
 
-async def _evidence(control: Parts, model: str, since_s: int) -> dict[int, dict[str, float]]:
+async def _evidence(
+    control: Parts, model: str, since_s: int, *, whole_hours: bool = True
+) -> dict[int, dict[str, float]]:
     if not await versions_of(control.documents, model):
         raise unknown_model(model)
     minute = (await control.fleet.workers()).now_ms // 60_000
-    return await control.predictions.evidence(
-        model, first_minute(minute, since_s), whole_hours=since_s >= LONG_S
-    )
+    return await control.predictions.evidence(model, first_minute(minute, since_s), whole_hours=whole_hours)
 
 
 def _numbers(counts: Mapping[str, float]) -> dict[str, float]:

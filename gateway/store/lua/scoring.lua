@@ -7,7 +7,8 @@ local PREDICTIONS, EVIDENCE, EVIDENCE_TTL_S
 local LARGEST = 1e70        -- of errors and rewards: their fourth powers must still add up in a double
 local LONGEST_CLASS = 64    -- bytes of a label or output in a confusion count
 local MOST_FIELDS = 4096    -- of one minute's evidence: beyond it no new confusion counts begin
-local MOST_OUTPUTS = 2048   -- ... and no new outputs, so that these leave room for those
+local MOST_OUTPUTS = 64     -- of one version and role in one hash: the rest is counted together as OTHERS
+local OTHERS = '(other)'
 local CHUNK = 2000          -- entries given to one command: unpack() must stay under Lua's C stack limit
 local MARK = 'L'            -- LABEL_SUFFIX: after a field its label; alone in a bucket, a sign that it holds labels
 local SLICED = 'S'          -- SLICES_SUFFIX: after a field the slices of its request
@@ -56,7 +57,34 @@ local function foreign_sums()
   end
 end
 
+-- Puts outputs beyond the first MOST_OUTPUTS under one name. How many a hash has is kept in it, as `o#|p|<version>`.
+local function fold_outputs(key, fields)
+  local folded, counts = {}, {}
+  for name, sum in pairs(fields) do
+    local whose = string.match(name, '^([ps]|[^|]*)|o:')
+    if whose and redis.call('HEXISTS', key, name) == 0 then
+      counts[whose] = counts[whose] or tonumber(redis.call('HGET', key, 'o#|' .. whose) or '0')
+      if counts[whose] < MOST_OUTPUTS then
+        counts[whose] = counts[whose] + 1
+        redis.call('HSET', key, 'o#|' .. whose, counts[whose])
+      else
+        name = whose .. '|o:' .. OTHERS
+      end
+    end
+    local there = folded[name]
+    if there then
+      folded[name] = {there[1], there[2]}
+      plus(folded[name], sum[1])
+      plus(folded[name], sum[2])
+    else
+      folded[name] = sum
+    end
+  end
+  return folded
+end
+
 local function save_at(key, fields)
+  fields = fold_outputs(key, fields)
   local names = {}
   for name in pairs(fields) do names[#names + 1] = name end
   local size = redis.call('HLEN', key)
@@ -72,9 +100,8 @@ local function save_at(key, fields)
         plus(sum, tonumber(low) or 0)
       end
       -- A count that was never begun is not taken from either: then its label was not counted.
-      local is_confusion, is_output = string.find(name, '|c:', 1, true), string.find(name, '|o:', 1, true)
-      local most = is_output and MOST_OUTPUTS or MOST_FIELDS
-      if text or not (is_confusion or is_output) or (sum[1] > 0 and size < most) then
+      local is_confusion = string.find(name, '^[ps]|[^|]*|c:')  -- of slices none, whatever their values
+      if text or not is_confusion or (sum[1] > 0 and size < MOST_FIELDS) then
         if not text then size = size + 1 end
         changed[#changed + 1] = name
         changed[#changed + 1] = shown(sum)
@@ -277,20 +304,65 @@ local function count(primary, ours, shadows, label, slices, sign)
 end
 
 -- A number's place in a distribution: fixed, so that counts of all times and processes add up (contract/bins.py).
+-- As a number itself, since making text of each would cost more than all the rest: the step, and its sign by side.
+local SIDE = 1000
+
 local function bin_of(x)
-  if math.abs(x) < 1e-9 then return '0' end
+  if math.abs(x) < 1e-9 then return 0 end
   local step = math.floor(4 * math.log(math.abs(x)) / math.log(2) + 0.5)
-  return (x < 0 and '-' or '+') .. string.format('%d', math.max(-120, math.min(120, step)))
+  step = SIDE + math.max(-120, math.min(120, step))
+  return x < 0 and -step or step
 end
 
--- What a version answered, counted by its value or bin.
-local function count_outputs(role, record)
-  if not record or record.kind == 'n' then return end
-  for _, text in ipairs(rows_of(record.output) or {}) do
-    local kind, value = scalar(text)
-    if record.kind == 'r' then value = kind == 'number' and bin_of(tonumber(value)) or nil end
-    if value and #value <= LONGEST_CLASS then
-      add(record.minute, role .. '|' .. record.version .. '|o:' .. value, 1)
+local function name_of(bin)
+  if bin == 0 then return '0' end
+  return (bin < 0 and '-' or '+') .. string.format('%d', math.abs(bin) - SIDE)
+end
+
+-- What versions answered: gathered by its text, since of classes there are few, and counted at the end.
+local answers = {}    -- kind, role, seconds and version -> {those, and output -> how often}
+
+local function gather_output(role, text)
+  local version, at_s, kind, output = string.match(text, '^%["([^"]*)",%d+,(%d+),%d+,"(.)[^"]*",(.*)%]$')
+  if not version or kind == 'n' then return end
+  local name = kind .. role .. at_s .. '|' .. version
+  local of = answers[name]
+  if not of then
+    of = {kind = kind, minute = string.format('%d', math.floor(at_s / 60)), outputs = {}}
+    of.field = role .. '|' .. version .. '|o:'
+    answers[name] = of
+  end
+  of.outputs[output] = (of.outputs[output] or 0) + 1
+end
+
+local function number_of(text)
+  if string.find(text, '^-?%d+%.?%d*$') then return tonumber(text) end
+  local kind, value = scalar(text)
+  return kind == 'number' and tonumber(value) or nil
+end
+
+local function class_of(text)
+  local _, value = scalar(text)
+  return value and #value <= LONGEST_CLASS and value or nil
+end
+
+local function count_outputs()
+  for _, of in pairs(answers) do
+    local counts, is_number = {}, of.kind == 'r'
+    for output, times in pairs(of.outputs) do
+      for _, row in ipairs(rows_of(output) or {}) do
+        local value
+        if is_number then
+          local x = number_of(row)
+          value = x and math.abs(x) < math.huge and bin_of(x)
+        else
+          value = class_of(row)
+        end
+        if value then counts[value] = (counts[value] or 0) + times end
+      end
+    end
+    for value, times in pairs(counts) do
+      add(of.minute, of.field .. (is_number and name_of(value) or value), times)
     end
   end
 end

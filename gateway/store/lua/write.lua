@@ -85,7 +85,7 @@ while at <= #LIST do
   buckets[#buckets + 1] = {key, ttl_s, first, last, entries}
   local news, from, upto = entries or LIST, entries and 1 or first, entries and #entries or last
   for i = from, upto, 2 do
-    count_outputs(is_primary(bucket, news[i]) and 'p' or 's', record_of(news[i + 1]))
+    gather_output(is_primary(bucket, news[i]) and 'p' or 's', news[i + 1])
   end
   at = last + 1
 end
@@ -126,6 +126,7 @@ for _, found in ipairs(awaited) do
   end
 end
 
+count_outputs()
 local foreign = foreign_sums()
 if foreign then return foreign end
 redis.call('SET', KEYS[1], ARGV[4], 'EX', EVIDENCE_TTL_S)
