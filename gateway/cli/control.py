@@ -9,6 +9,7 @@ import click
 
 from gateway.contract.errors import CallerError
 
+MAX_MESSAGE_BYTES = 1 << 20  # from a browser of the console
 GRACE_S = 5  # how long requests in flight may take at the end; one that waits for gateways is cut off
 
 
@@ -27,6 +28,9 @@ GRACE_S = 5  # how long requests in flight may take at the end; one that waits f
 @click.option(
     "--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="A further name of this API."
 )
+@click.option(
+    "--console/--no-console", default=None, help="Serve the web console at /console. [default: yes]"
+)
 @click.option("--allow-unauthenticated", is_flag=True, help="Allow an address other than loopback.")
 def control(
     config: Path | None,
@@ -35,11 +39,13 @@ def control(
     redis_url: str | None,
     artifacts: Path | None,
     allowed_hosts: tuple[str, ...],
+    console: bool | None,
     allow_unauthenticated: bool,
 ) -> int:
-    """Run the control API."""
+    """Run the control API and the web console."""
     # Imported here: `turnout control --help` needs no server.
-    from gateway.control.app import build_app
+    from gateway.console.mount import mount
+    from gateway.control.app import build_app, host_names
     from gateway.observe.logs import configure
     from gateway.settings import load
 
@@ -49,6 +55,7 @@ def control(
         "redis_url": redis_url,
         "artifacts_dir": artifacts,
         "allowed_hosts": allowed_hosts or None,
+        "console": console,
     }
     settings = load(config, flags={"control": flags}).control
     if not settings.is_loopback and not allow_unauthenticated:
@@ -59,7 +66,10 @@ def control(
         )
     listening = _listen(settings.host, settings.port)
     configure(process="control")
-    _serve(build_app(settings), listening)
+    app = build_app(settings)
+    if settings.console:
+        mount(app, control_url=_own_url(listening), hosts=host_names(settings))
+    _serve(app, listening, websockets=settings.console)
     return 0
 
 
@@ -78,14 +88,21 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _serve(app: object, listening: socket.socket) -> None:
+def _own_url(listening: socket.socket) -> str:
+    """Where this process reaches itself."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{_bracketed({'0.0.0.0': '127.0.0.1', '::': '::1'}.get(host, host))}:{port}"
+
+
+def _serve(app: object, listening: socket.socket, *, websockets: bool) -> None:
     import uvicorn
 
     server = uvicorn.Server(
         uvicorn.Config(
             app,  # type: ignore[arg-type]
             http="httptools",
-            ws="none",
+            ws="websockets-sansio" if websockets else "none",
+            ws_max_size=MAX_MESSAGE_BYTES,
             loop="uvloop",
             log_config=None,
             access_log=False,

@@ -16,7 +16,7 @@ from gateway.control.artifacts import Artifacts
 from gateway.control.guard import Guard
 from gateway.control.parts import Parts
 from gateway.control.probe import WorkerProbe
-from gateway.control.settings import ControlSettings
+from gateway.control.settings import LOOPBACK_NAMES, ControlSettings
 from gateway.store.connection import connect
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
@@ -54,10 +54,15 @@ def build_app(settings: ControlSettings) -> FastAPI:
     ):
         app.include_router(router, prefix=PREFIX)
     app.add_api_route("/healthz", _healthz, methods=["GET"])
-    # A wildcard address is no name of this API: a page of another site could use it.
-    own_names = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
-    app.add_middleware(Guard, allowed_hosts=(*settings.allowed_hosts, *own_names))
+    app.add_middleware(Guard, allowed_hosts=host_names(settings))
     return app
+
+
+def host_names(settings: ControlSettings) -> frozenset[str]:
+    """Names under which this process may be called. A wildcard address is none: a page of another site could
+    use it."""
+    own_names = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
+    return LOOPBACK_NAMES | {*settings.allowed_hosts, *own_names}
 
 
 async def _healthz() -> dict[str, bool]:
