@@ -1,8 +1,8 @@
 """How an operator changes something: sees what would change, says who and why, and then does it.
 
 The same dialog for every change: a dry run against the control API shows the differences and warnings; where
-a change is risky the model's name must be typed; the commit expects the revision that the dry run saw, so that
-of two operators at once one is told. Called by pages.
+a change is risky the model's name must be typed; the commit expects the revision that the dry run saw, so of
+two operators at once one is told. Called by pages.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ from typing import Any
 from nicegui import ui
 
 from gateway.console.api import ApiError, path_of
-from gateway.console.pieces import command_line, heading, text
+from gateway.console.pieces import button, command_line, heading, text
 from gateway.console.place import Watch
 
 WAIT_S = 10  # for every gateway to serve the change
@@ -57,7 +57,7 @@ def _refused(change: Change, error: ApiError) -> None:
         box._props.update({"role": "dialog", "aria-label": change.title})
         heading(change.title)
         _error(error)
-        ui.button("Close", on_click=dialog.close).props("flat no-caps").classes("quiet")
+        button("Close", dialog.close, "quiet")
 
 
 def _error(error: ApiError) -> None:
@@ -88,8 +88,8 @@ class _Proposal:
             command_line(change.command)
             with ui.element("div").classes("row-of"):
                 kind = "risky" if change.is_risky else "main"
-                self._commit = ui.button("Commit", on_click=self._do).props("no-caps").classes(kind)
-                ui.button("Cancel", on_click=self._dialog.close).props("flat no-caps").classes("quiet")
+                self._commit = button("Commit", self._do, kind)
+                button("Cancel", self._dialog.close, "quiet")
         if not found.get("changed") or self._typed is not None:
             self._commit.disable()
 

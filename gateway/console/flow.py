@@ -86,7 +86,7 @@ class Flow:
                 text(row.pool, f"badge {'good' if row.is_well else 'bad'}")
             with ui.element("dl").classes("metrics"):
                 for name in _facts(None):
-                    with ui.element("div"):
+                    with ui.element("div").classes("long" if name == "Quality" else ""):
                         text(name, "", "dt")
                         lane.facts[name] = text(NOTHING, "", "dd")
         self._lanes[row.role, row.version] = lane

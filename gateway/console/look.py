@@ -11,12 +11,13 @@ from nicegui import ui
 from nicegui.element import Element
 
 from gateway.console.feed import Topic
-from gateway.console.pieces import Moment, link, text
+from gateway.console.pieces import Moment, icon_button, link, text
 from gateway.console.place import session_of_page
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">'
-    '<path d="M4 16h8c6 0 6-9 16-9M12 16c6 0 6 9 16 9" fill="none" stroke="#0b7a75" stroke-width="4" stroke-linecap="round"/></svg>'
+    '<path d="M4 16h8c6 0 6-9 16-9M12 16c6 0 6 9 16 9" fill="none" stroke="#0b7a75"'
+    ' stroke-width="4" stroke-linecap="round"/></svg>'
 )
 PLACES = (
     ("Overview", "/"),
@@ -82,6 +83,7 @@ def frame(title: str, here: str = "") -> Iterator[Banner]:
     ui.page_title(f"{title} – Turnout")
     session = session_of_page()
     dark = ui.dark_mode(value=session.dark)
+    ui.colors(primary="#0b6a66", positive="#14663a", negative="#a3161f")
     skip = ui.element("a").classes("skip")
     skip._props["href"] = "#content"
     skip._text = "Skip to the content"
@@ -111,9 +113,11 @@ def _tools(dark: ui.dark_mode) -> None:
         order = [None, True, False]
         session.dark = order[(order.index(session.dark) + 1) % len(order)]
         dark.value = session.dark
-        button.props(f'icon={_THEMES[session.dark][0]} aria-label="Theme: {_THEMES[session.dark][1]}"')
+        icon, words = _THEMES[session.dark]
+        button.props.update({"icon": icon, "aria-label": f"Theme: {words}"})
+        button.update()
 
     with ui.element("div").classes("tools"):
         icon, words = _THEMES[session.dark]
-        button = ui.button(icon=icon, on_click=turn).props(f'flat round dense aria-label="Theme: {words}"')
+        button = icon_button(icon, f"Theme: {words}", turn)
         link(session.author or "Who are you?", "/session", "who")

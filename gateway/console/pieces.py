@@ -53,6 +53,18 @@ def say(element: Element, words: str) -> None:
         element.update()
 
 
+def button(words: str, on_click: Callable[..., Any], kind: str = "main") -> ui.button:
+    """`kind`: main, quiet, or risky for what clients feel at once."""
+    made = ui.button(words, on_click=on_click, color=None)
+    return made.props("no-caps unelevated").classes(f"act-{kind}")
+
+
+def icon_button(icon: str, label: str, on_click: Callable[..., Any]) -> ui.button:
+    made = ui.button(icon=icon, on_click=on_click, color=None).props("flat round dense").classes("icon")
+    made._props["aria-label"] = label
+    return made
+
+
 def link(words: str, to: str, classes: str = "") -> Element:
     """A link inside the console; `to` begins with a slash."""
     element = ui.element("a").classes(classes)
@@ -81,7 +93,7 @@ def command_line(words: str) -> Element:
             ui.clipboard.write(shown._text or "")
             ui.notify("Copied", position="bottom", type="positive")
 
-        ui.button(icon="content_copy", on_click=copy).props('flat dense aria-label="Copy the command"')
+        icon_button("content_copy", "Copy the command", copy)
     line.shown = shown  # type: ignore[attr-defined]
     return line
 
@@ -127,11 +139,14 @@ def split_bar(split: Sequence[dict[str, Any]], versions: Sequence[str]) -> None:
                         text(f"{entry['version']} · {weight(entry['weight'])}")
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, label: str) -> None:
-    """A real table; a cell is a text or a function that draws it. A column `name>` is one of numbers."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, label: str, stacked: bool = True) -> None:
+    """A real table; a cell is a text or a function that draws it. A column `name>` is one of numbers.
+
+    `stacked`: on narrow screens each row becomes a small list.
+    """
     with ui.element("div").classes("scroll") as around:
         around._props.update({"tabindex": 0, "role": "region", "aria-label": label})
-        with ui.element("table"):
+        with ui.element("table").classes("stacked" if stacked else ""):
             with ui.element("thead"), ui.element("tr"):
                 for name in columns:
                     head = text(name.removesuffix(">"), "number" if name.endswith(">") else "", "th")
@@ -142,7 +157,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, label: str) 
                         for name, cell in zip(columns, row, strict=True):
                             with ui.element("td").classes("number" if name.endswith(">") else "") as made:
                                 made._props["data-label"] = name.removesuffix(">")
-                                cell() if callable(cell) else text(str(cell))
+                                with ui.element("div"):
+                                    cell() if callable(cell) else text(str(cell))
 
 
 class Section:
@@ -150,7 +166,7 @@ class Section:
 
     def __init__(self, draw: Callable[[Any], None], *, classes: str = "") -> None:
         self._draw = draw
-        self._box = ui.element("div").classes(classes)
+        self._box = ui.element("div").classes(f"stack {classes}")
         self._shown: Any = object()
 
     def show(self, value: Any) -> None:

@@ -1,6 +1,6 @@
 """Makes the pictures of the console in `docs/images`, from a running installation: `scripts/screenshots`.
 
-    python -m tests.browser.pictures http://127.0.0.1:8090 docs/images
+python -m tests.browser.pictures http://127.0.0.1:8090 docs/images
 """
 
 import sys
@@ -30,8 +30,10 @@ def main(url: str, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright, launched(playwright) as browser:
         for width_name, (width, height) in WIDTHS.items():
-            scheme = "light" if width_name == "wide" else "dark"
-            context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+            context = browser.new_context(
+                viewport={"width": width, "height": height},
+                color_scheme="light" if width_name == "wide" else "dark",
+            )
             page = context.new_page()
             for name, path in PAGES.items():
                 page.goto(f"{url}/console{path}")

@@ -1,4 +1,4 @@
-"""Two versions side by side: the verdict in a sentence, numbers with how sure they are, classes, agreement."""
+"""Two versions side by side: the verdict, numbers with how sure they are, classes, agreement."""
 
 from typing import Any
 
@@ -144,6 +144,7 @@ def _side_by_side(rows: list[dict[str, Any]]) -> None:
         ["", *(f"Version {row['version']} ({row['role']})" for row in rows)],
         lines,
         label="Versions side by side",
+        stacked=False,
     )
     text("An interval in brackets holds however often you look.", "soft", "p")
 

@@ -11,6 +11,7 @@ from gateway.console.pieces import (
     Moment,
     Section,
     badge,
+    button,
     card,
     command_line,
     empty,
@@ -82,7 +83,7 @@ class _Fleet:
                 count = ui.number("Workers", value=1, min=0, max=64, step=1, precision=0).props(
                     "dense outlined"
                 )
-                ui.button("Scale", on_click=scale).props("no-caps").classes("main")
+                button("Scale", scale)
             line = command_line(words())
         for field in (pool, count):
             field.on_value_change(lambda _: set_command(line, words()))

@@ -6,7 +6,7 @@ from typing import Any
 from nicegui import ui
 
 from gateway.console.change import edit, propose
-from gateway.console.pieces import Moment, card, command_line, empty, text
+from gateway.console.pieces import Moment, button, card, command_line, empty, text
 from gateway.console.place import Watch
 from gateway.console.words import command
 
@@ -55,7 +55,5 @@ def _entry(
             if is_newest:
                 text("now", "badge good")
             elif entry["document"]:
-                label = f"Go back to revision {entry['revision']}"
-                ui.button("Go back …", on_click=go_back).props(
-                    f'flat dense no-caps aria-label="{label}"'
-                ).classes("quiet")
+                back = button("Go back …", go_back, "quiet").props("dense")
+                back._props["aria-label"] = f"Go back to revision {entry['revision']}"

@@ -165,7 +165,7 @@ def _row(model: dict[str, Any]) -> None:
         with ui.element("div").classes("soft"):
             shadows = ", ".join(model["shadows"])
             told = [f"shadow {shadows}"] if shadows else []
-            told += [f"{model['rules']} rules"] if model["rules"] else []
+            told += [f"{model['rules']} rule{'s' if model['rules'] > 1 else ''}"] if model["rules"] else []
             text(" · ".join([*told, f"revision {model['revision']}"]))
 
 

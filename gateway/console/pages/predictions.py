@@ -7,7 +7,7 @@ from nicegui import ui
 
 from gateway.console.api import ApiError, path_of
 from gateway.console.look import frame
-from gateway.console.pieces import Moment, badge, card, command_line, empty, heading, table, text
+from gateway.console.pieces import Moment, badge, button, card, command_line, empty, heading, table, text
 from gateway.console.place import Place, Watch, session_of_page
 from gateway.console.words import NOTHING, command, match_words
 
@@ -55,7 +55,7 @@ class _Predictions:
             self._id_unit = ui.input("Unit, if known").props("dense outlined autocomplete=off")
             for field in (self._id, self._id_unit):
                 field.on("keydown.enter", self._find)
-            ui.button("Find", on_click=self._find).props("no-caps").classes("main")
+            button("Find", self._find)
 
     def _asking(self, names: list[str], model: str) -> None:
         text("Nothing is sent: the control API says what gateways would decide.", "soft", "p")
@@ -65,7 +65,7 @@ class _Predictions:
             self._header = ui.input("Header, name=value").props("dense outlined autocomplete=off")
             for field in (self._unit, self._header):
                 field.on("keydown.enter", self._explain)
-            ui.button("Explain", on_click=self._explain).props("no-caps").classes("main")
+            button("Explain", self._explain)
 
     async def _find(self) -> None:
         model, name, unit = str(self._model.value), (self._id.value or "").strip(), self._id_unit.value or ""

@@ -11,6 +11,7 @@ from gateway.console.pieces import (
     Moment,
     Section,
     badge,
+    button,
     card,
     command_line,
     empty,
@@ -106,8 +107,9 @@ class _Page:
 
     def _button(self, name: str) -> None:
         words, _, is_risky = _ACTS[name]
-        made = ui.button(words, on_click=lambda: self._ask(name)).props("no-caps")
-        made.classes("risky" if name == "abort" else "main" if not is_risky else "quiet")
+        button(
+            words, lambda: self._ask(name), "risky" if name == "abort" else "quiet" if is_risky else "main"
+        )
 
     def _ask(self, name: str) -> None:
         words, _, is_risky = _ACTS[name]
@@ -128,11 +130,10 @@ class _Page:
             typed = ui.input(f"Type {self._model} to confirm").props("autocomplete=off")
             typed.set_visibility(is_risky)
             with ui.element("div").classes("row-of"):
-                commit = ui.button("Do it", on_click=perform).props("no-caps")
-                commit.classes("risky" if is_risky else "main")
+                commit = button("Do it", perform, "risky" if is_risky else "main")
                 commit.set_enabled(not is_risky)
                 typed.on_value_change(lambda event: commit.set_enabled(event.value == self._model))
-                ui.button("Cancel", on_click=dialog.close).props("flat no-caps").classes("quiet")
+                button("Cancel", dialog.close, "quiet")
 
 
 def _draw(found: tuple[Rollout, Progress | None] | None) -> None:

@@ -6,7 +6,7 @@ The key stays in the server's memory, in the session of this browser, and is nev
 from nicegui import ui
 
 from gateway.console.look import frame
-from gateway.console.pieces import card, heading, text
+from gateway.console.pieces import button, card, heading, text
 from gateway.console.place import Place, session_of_page
 
 MAX_AUTHOR_LENGTH = 128  # as the control API has it
@@ -29,7 +29,7 @@ def _build() -> None:
             key.props("outlined autocomplete=off")
             has_key = text("", "soft", "p")
             text(
-                "The key stays in the memory of the control process until it restarts, for this browser only.",
+                "The key stays in the memory of the control process, for this browser only.",
                 "soft",
                 "p",
             )
@@ -54,5 +54,5 @@ def _build() -> None:
 
             told()
             with ui.element("div").classes("row-of"):
-                ui.button("Keep", on_click=keep).props("no-caps").classes("main")
-                ui.button("Forget me", on_click=forget).props("no-caps flat").classes("quiet")
+                button("Keep", keep)
+                button("Forget me", forget, "quiet")

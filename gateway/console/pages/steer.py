@@ -7,7 +7,7 @@ from nicegui import ui
 
 from gateway.console.api import path_of
 from gateway.console.change import Change, edit, propose
-from gateway.console.pieces import card, command_line, set_command, text
+from gateway.console.pieces import button, card, command_line, set_command, text
 from gateway.console.place import Watch
 from gateway.console.words import command, split_command
 
@@ -25,15 +25,18 @@ class Steering:
     def build(self) -> None:
         if not self._found["versions"]:
             return
+        has_route = bool(self._found["split"])
         with ui.element("div").classes("columns"):
-            with card("Who answers"):
-                self._split()
-            with ui.element("div").classes("page-column"):
-                with card("Copies to shadows"):
-                    self._copies()
-                if self._found["split"]:
+            with ui.element("div").classes("stack"):
+                with card("Who answers"):
+                    self._split()
+                if has_route:
                     with card("Cutover"):
                         self._cutover()
+            if has_route:
+                with ui.element("div").classes("stack"):
+                    with card("Copies to shadows"):
+                        self._copies()
                     self._rest()
 
     def _split(self) -> None:
@@ -41,36 +44,33 @@ class Steering:
         self._weights = {version: float(split.get(version, 0)) for version in _ordered(self._found)}
         self._sliders(self._weights, "answers", self._show_sum)
         with ui.element("div").classes("row-of"):
-            self._preview = ui.button("Show what changes", on_click=self._propose_split).props("no-caps")
-            self._preview.classes("main")
+            self._preview = button("Show what changes", self._propose_split)
             self._sum = text("", "soft").props('role="status"')
         self._line = command_line("")
         self._show_sum()
 
     def _sliders(self, values: dict[str, float], what: str, changed: Callable[[], None]) -> None:
-        with ui.element("div").classes("weights"):
-            for version in values:
-                text(f"Version {version}", "strong")
-                slider = ui.slider(min=0, max=100, step=0.5, value=values[version])
-                slider._props["aria-label"] = f"Percent that version {version} {what}"
-                number = ui.number(value=values[version], min=0, max=100, step=1, suffix="%")
-                number.props("dense outlined")._props["aria-label"] = f"Version {version} {what}, percent"
+        for version in values:
+            with ui.element("div").classes("weight"):
+                self._slider(version, values, what, changed)
 
-                def moved(event: Any, version: str = version, number: ui.number = number) -> None:
-                    if event.value != values[version]:
-                        values[version] = float(event.value)
-                        number.value = event.value
-                        changed()
+    @staticmethod
+    def _slider(version: str, values: dict[str, float], what: str, changed: Callable[[], None]) -> None:
+        """A slider and a number that follow each other."""
 
-                def typed(event: Any, version: str = version, slider: ui.slider = slider) -> None:
-                    value = float(event.value or 0)
-                    if value != values[version]:
-                        values[version] = value
-                        slider.value = value
-                        changed()
+        def take(value: Any) -> None:
+            if value is not None and float(value) != values[version]:
+                values[version] = float(value)
+                slider.value = number.value = float(value)
+                changed()
 
-                slider.on_value_change(moved)
-                number.on_value_change(typed)
+        text(f"Version {version}", "strong name")
+        slider = ui.slider(min=0, max=100, step=0.5, value=values[version])
+        slider._props["aria-label"] = f"Version {version} {what}, slider"
+        number = ui.number(value=values[version], min=0, max=100, step=1, suffix="%")
+        number.props("dense outlined")._props["aria-label"] = f"Version {version} {what}, percent"
+        slider.on_value_change(lambda event: take(event.value))
+        number.on_value_change(lambda event: take(event.value))
 
     def _wanted(self) -> dict[str, float]:
         """Versions that shall answer, and those that did."""
@@ -94,12 +94,9 @@ class Steering:
 
     def _copies(self) -> None:
         shadows = self._found["shadows"]
-        if not self._found["split"]:
-            text("A model without a route has no shadows.", "soft")
-            return
         self._shadows = {version: float(shadows.get(version, 0)) for version in _ordered(self._found)}
         self._sliders(self._shadows, "gets as a shadow", self._show_shadows)
-        ui.button("Show what changes", on_click=self._propose_shadows).props("no-caps").classes("main")
+        button("Show what changes", self._propose_shadows)
         self._shadow_line = command_line(self._shadow_command())
 
     def _show_shadows(self) -> None:
@@ -133,15 +130,13 @@ class Steering:
         if choices:
             self._forward(choices)
         if slots and live and all(slots.get(name) for name in ("blue", "green")):
-            back = ui.button("Back to the other slot …", on_click=lambda: self._propose_cutover(None))
-            back.props("no-caps").classes("quiet")
+            button("Back to the other slot …", lambda: self._propose_cutover(None), "quiet")
             command_line(command("cutover", self._model, "--back"))
 
     def _forward(self, choices: list[str]) -> None:
         with ui.element("div").classes("row-of"):
             chosen = ui.select(choices, value=choices[0], label="Version").props("dense outlined")
-            forward = ui.button("Cut over …", on_click=lambda: self._propose_cutover(str(chosen.value)))
-            forward.props("no-caps").classes("quiet")
+            button("Cut over …", lambda: self._propose_cutover(str(chosen.value)), "quiet")
         line = command_line(command("cutover", self._model, "--to", choices[0]))
         chosen.on_value_change(
             lambda event: set_command(line, command("cutover", self._model, "--to", event.value))
