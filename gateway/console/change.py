@@ -53,8 +53,8 @@ def _body(change: Change, *, dry_run: bool, reason: str = "", force: bool = Fals
 
 
 def _refused(change: Change, error: ApiError) -> None:
-    with ui.dialog(value=True) as dialog, ui.card().classes("dialog") as box:
-        box._props.update({"role": "dialog", "aria-label": change.title})
+    with ui.dialog(value=True) as dialog, ui.card().classes("dialog"):
+        dialog._props["aria-label"] = change.title
         heading(change.title)
         _error(error)
         button("Close", dialog.close, "quiet")
@@ -75,8 +75,8 @@ class _Proposal:
 
     def open(self) -> None:
         change, found = self._change, self._found
-        with ui.dialog(value=True) as self._dialog, ui.card().classes("dialog") as box:
-            box._props.update({"role": "dialog", "aria-label": change.title})
+        with ui.dialog(value=True) as self._dialog, ui.card().classes("dialog"):
+            self._dialog._props["aria-label"] = change.title
             heading(change.title)
             self._differences()
             for warning in found.get("warnings", ()):

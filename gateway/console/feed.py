@@ -68,12 +68,14 @@ class Feed:
     async def first(
         self, session: Session, path: str, params: Mapping[str, Any] | None = None, *, every_s: float = 1.0
     ) -> Topic:
-        """The topic, after its first answer."""
+        """The topic with an answer that was asked for just now; an older one if none comes in time."""
         topic = self.want(session, path, params, every_s=every_s)
-        if topic.serial == 0:
-            self._ask_soon(topic)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(topic.answered.wait(), FIRST_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_S):
+                if topic.is_asked:  # perhaps before what the page must show
+                    await topic.answered.wait()
+                self._ask_soon(topic)
+                await topic.answered.wait()
         return topic
 
     async def aclose(self) -> None:
@@ -98,6 +100,7 @@ class Feed:
         if topic.is_asked:
             return
         topic.is_asked = True
+        topic.answered.clear()
         topic.due_s = time.monotonic() + topic.every_s
         task = asyncio.create_task(self._ask(topic), name="console-feed-ask")
         self._asking.add(task)

@@ -167,12 +167,13 @@ class Section:
     def __init__(self, draw: Callable[[Any], None], *, classes: str = "") -> None:
         self._draw = draw
         self._box = ui.element("div").classes(f"stack {classes}")
-        self._shown: Any = object()
+        self.shown: Any = None
+        self._is_drawn = False
 
     def show(self, value: Any) -> None:
-        if value == self._shown:
+        if self._is_drawn and value == self.shown:
             return
-        self._shown = value
+        self.shown, self._is_drawn = value, True
         self._box.clear()
         with self._box:
             self._draw(value)

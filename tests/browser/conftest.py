@@ -5,6 +5,7 @@ tests are left out; continuous integration fails without it.
 """
 
 import asyncio
+import contextlib
 import os
 import re
 import subprocess
@@ -15,13 +16,16 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import httpx2
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from gateway.contract import keys
+from gateway.contract.pool import STAMPED_HSET
 from gateway.store.connection import connect
 from gateway.store.embedded import EmbeddedServer
 from tests.browser.chromium import launched, program
@@ -29,6 +33,7 @@ from tests.control.world import add_ready_versions, add_versions, answering_work
 
 T = TypeVar("T")
 START_S = 30.0
+REPEAT_S = 1.0
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -94,7 +99,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             end = asyncio.Event()
             found.append((asyncio.get_running_loop(), redis, end))
             started.set()
-            await end.wait()
+            await _keep_workers(redis, end)
 
     thread = threading.Thread(target=asyncio.run, args=(live(),))
     thread.start()
@@ -102,11 +107,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         assert started.wait(START_S)
         loop, redis, end = found[0]
         yield Site(url, server, loop, redis)
+        _end(process)
         loop.call_soon_threadsafe(end.set)
         thread.join(20)
     finally:
-        process.terminate()
-        process.wait(20)
+        _end(process)
         server.stop()
 
 
@@ -123,6 +128,22 @@ def page(browser: Browser) -> Iterator[Page]:
     yield opened
     context.close()
     assert errors == []
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(20)
+
+
+async def _keep_workers(redis: Redis, end: asyncio.Event) -> None:
+    """Says again and again that every worker lives, until the end or until Redis is gone."""
+    while not end.is_set():
+        with contextlib.suppress(RedisError):
+            for worker_id, entry in (await redis.hgetall(keys.WORKERS)).items():
+                lease = cast(bytes, entry).partition(b" ")[2]
+                await redis.eval(STAMPED_HSET, 1, keys.WORKERS, worker_id, lease, "", "")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(end.wait(), REPEAT_S)
 
 
 def _control(redis_url: str, directory: Path) -> tuple[subprocess.Popen[bytes], str]:

@@ -11,7 +11,18 @@ from gateway.console.flow import Flow, Row
 from gateway.console.look import frame
 from gateway.console.pages.history import show_history
 from gateway.console.pages.steer import Steering
-from gateway.console.pieces import Moment, Section, badge, card, command_line, empty, heading, link, text
+from gateway.console.pieces import (
+    Moment,
+    Section,
+    badge,
+    button,
+    card,
+    command_line,
+    empty,
+    heading,
+    link,
+    text,
+)
 from gateway.console.place import Place, Watch, session_of_page
 from gateway.console.words import command, match_words, pool_words
 
@@ -33,6 +44,8 @@ class _Model:
         self._meter = meter.Meter()
         self._since_s = 3600
         self._flow: Flow | None = None
+        self._controls: Steering | None = None
+        self._newest: dict[str, Any] = {}
 
     async def build(self) -> None:
         await self._watch.first("/pools")
@@ -49,6 +62,7 @@ class _Model:
                         'no-caps dense unelevated aria-label="Time of the numbers"'
                     )
                 command_line(command("compare", self._model, "--since", "1h"))
+            self._outdated = Section(self._draw_outdated)
             self._steering = Section(self._draw_steering)
             self._history = Section(
                 lambda entries: show_history(self._watch, self._model, entries, self._changed)
@@ -76,7 +90,7 @@ class _Model:
             else {name: document[name] for name in ("revision", "author", "at_ms", "reason")}
         )
         self._picture.show(_rows(document, mine))
-        self._steering.show(_steerable(document, mine))
+        self._steer(_steerable(document, mine))
         self._history.show(history.data["history"] if history.data else None)
         if self._flow is not None and now.data is not None:
             rates = self._meter.read(now.data, now.known_at_s or time.time())
@@ -99,6 +113,7 @@ class _Model:
         self.update()
 
     def _changed(self) -> None:
+        self._controls = None  # what was edited is committed
         for path in (self._route_path, path_of("routes", self._model, "history")):
             self._watch.want(path, **({"limit": 20} if path.endswith("history") else {})).hurry()
 
@@ -113,7 +128,24 @@ class _Model:
             )
 
     def _draw_steering(self, found: dict[str, Any]) -> None:
-        Steering(self._watch, self._model, found, self._changed).build()
+        self._outdated.show(None)
+        self._controls = Steering(self._watch, self._model, found, self._changed)
+        self._controls.build()
+
+    def _steer(self, found: dict[str, Any]) -> None:
+        """New controls for a new route; but what somebody is just editing is not taken away."""
+        self._newest = found
+        if self._controls is None or not self._controls.is_edited:
+            self._steering.show(found)
+        elif found != self._steering.shown:
+            self._outdated.show((found["revision"], found["author"]))
+
+    def _draw_outdated(self, what: tuple[int, str] | None) -> None:
+        if what is None:
+            return
+        with ui.element("div").classes("warning row-of").props('role="status"'):
+            text(f"{what[1]} changed this route meanwhile, in revision {what[0]}; your numbers are kept.")
+            button("Take the new ones", lambda: self._steering.show(self._newest), "quiet")
 
 
 def _rows(route: Any, pools: dict[str, Any]) -> tuple[tuple[Row, ...], tuple[str, ...]]:

@@ -113,8 +113,8 @@ class _Page:
 
     def _ask(self, name: str) -> None:
         words, _, is_risky = _ACTS[name]
-        with ui.dialog(value=True) as dialog, ui.card().classes("dialog") as box:
-            box._props.update({"role": "dialog", "aria-label": words})
+        with ui.dialog(value=True) as dialog, ui.card().classes("dialog"):
+            dialog._props["aria-label"] = words
             heading(words)
             who = ui.input("Your name, for the history", value=self._watch.session.author)
             why = ui.input("Why (the history keeps it)").props("maxlength=512")

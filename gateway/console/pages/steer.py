@@ -22,6 +22,14 @@ class Steering:
         self._weights: dict[str, float] = {}
         self._shadows: dict[str, float] = {}
 
+    @property
+    def is_edited(self) -> bool:
+        """Somebody has moved something that is not committed."""
+        split, shadows = self._found["split"], self._found["shadows"]
+        return any(value != split.get(name, 0) for name, value in self._weights.items()) or any(
+            value != shadows.get(name, 0) for name, value in self._shadows.items()
+        )
+
     def build(self) -> None:
         if not self._found["versions"]:
             return
