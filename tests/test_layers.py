@@ -1,7 +1,8 @@
 """The import direction that the documentation draws, read off the sources.
 
 contract <- core <- {store, upstream, observe} <- {dataplane, control} <- app <- cli; `wire` is a leaf beside
-core. A module may import its own package and what is listed for it, nothing else of this project. `console` and `cli` reach the rest by HTTP.
+core. A module may import its own package and what is listed for it, nothing else of this project.
+`console` and `cli` reach the rest by HTTP.
 """
 
 import ast

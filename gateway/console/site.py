@@ -34,6 +34,8 @@ def build_site(control_url: str) -> tuple[FastAPI, Feed]:
     place = Place(api, feed)
     for page in _PAGES:
         page.install(place)
+    # A bar that runs over the page at every request, which says nothing here.
+    nicegui_app.config.quasar_config["loadingBar"] = {"skipHijack": True}
     nicegui_app.config.socket_io_js_transports = ["websocket"]
     shell = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
     ui.run_with(

@@ -22,7 +22,7 @@ PAGES = {
     "audit": "/audit",
     "session": "/session",
 }
-SETTLE_MS = 4000  # for traffic to be measured
+SETTLE_MS = 1800  # for what comes with the first second
 MAX_HEIGHT = 1700
 
 
