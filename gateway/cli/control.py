@@ -14,6 +14,7 @@ from gateway.contract.errors import CallerError
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+MAX_MESSAGE_BYTES = 1 << 20  # from a browser of the console
 GRACE_S = 5  # how long requests in flight may take at the end; one that waits for gateways is cut off
 
 
@@ -39,6 +40,9 @@ GRACE_S = 5  # how long requests in flight may take at the end; one that waits f
     help="Keeps the key that signs the audit, and the signed heads. [default: .turnout]",
 )
 @click.option(
+    "--console/--no-console", default=None, help="Serve the web console at /console. [default: yes]"
+)
+@click.option(
     "--allow-unauthenticated", "--insecure-no-auth", "allow_unauthenticated", is_flag=True,
     help="Listen on an address other than loopback although no key is needed.",
 )  # fmt: skip
@@ -50,11 +54,13 @@ def control(
     artifacts: Path | None,
     allowed_hosts: tuple[str, ...],
     data_dir: Path | None,
+    console: bool | None,
     allow_unauthenticated: bool,
 ) -> int:
-    """Run the control API."""
+    """Run the control API and the web console."""
     # Imported here: `turnout control --help` needs no server.
-    from gateway.control.app import build_app
+    from gateway.console.mount import mount
+    from gateway.control.app import build_app, host_names
     from gateway.observe.logs import configure
     from gateway.settings import load
     from gateway.store.exposure import closed_access
@@ -65,6 +71,7 @@ def control(
         "redis_url": redis_url,
         "artifacts_dir": artifacts,
         "allowed_hosts": allowed_hosts or None,
+        "console": console,
     }
     settings = load(config, flags={"data_dir": data_dir, "control": flags}).control
     access = closed_access(
@@ -75,7 +82,11 @@ def control(
     )
     listening = _listen(settings.host, settings.port)
     configure(process="control")
-    _serve(build_app(replace(settings, access=access)), listening)
+    settings = replace(settings, access=access)
+    app = build_app(settings)
+    if settings.console:
+        mount(app, control_url=_own_url(listening), hosts=host_names(settings))
+    _serve(app, listening, websockets=settings.console)
     return 0
 
 
@@ -94,7 +105,13 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _serve(app: "FastAPI", listening: socket.socket) -> None:
+def _own_url(listening: socket.socket) -> str:
+    """Where this process reaches itself."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{_bracketed({'0.0.0.0': '127.0.0.1', '::': '::1'}.get(host, host))}:{port}"
+
+
+def _serve(app: "FastAPI", listening: socket.socket, *, websockets: bool) -> None:
     import uvicorn
 
     class Server(uvicorn.Server):
@@ -106,7 +123,8 @@ def _serve(app: "FastAPI", listening: socket.socket) -> None:
         uvicorn.Config(
             app,
             http="httptools",
-            ws="none",
+            ws="websockets-sansio" if websockets else "none",
+            ws_max_size=MAX_MESSAGE_BYTES,
             loop="uvloop",
             log_config=None,
             access_log=False,

@@ -35,7 +35,7 @@ from gateway.control.parts import Parts
 from gateway.control.probe import WorkerProbe
 from gateway.control.roles import PREFIX
 from gateway.control.rollouts.running import running_controller
-from gateway.control.settings import ControlSettings
+from gateway.control.settings import LOOPBACK_NAMES, ControlSettings
 from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream
 from gateway.store.connection import connect
@@ -96,10 +96,15 @@ def build_app(settings: ControlSettings) -> FastAPI:
         uses=parts.key_uses,
         failures=parts.failures,
     )
-    # A wildcard address is no name of this API: a page of another site could use it.
-    own_names = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
-    app.add_middleware(Guard, allowed_hosts=(*settings.allowed_hosts, *own_names))
+    app.add_middleware(Guard, allowed_hosts=host_names(settings))
     return app
+
+
+def host_names(settings: ControlSettings) -> frozenset[str]:
+    """Names under which this process may be called. A wildcard address is none: a page of another site could
+    use it."""
+    own_names = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
+    return LOOPBACK_NAMES | {*settings.allowed_hosts, *own_names}
 
 
 async def _healthz() -> dict[str, bool]:

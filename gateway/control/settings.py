@@ -21,6 +21,8 @@ class ControlSettings:
     host: str = "127.0.0.1"
     port: int = 8090
     allowed_hosts: tuple[str, ...] = ()
+    # The web console at /console; it is loaded when the first browser comes, and costs nothing before.
+    console: bool = True
     # 512 MiB holds every model that ONNX can keep in one file beside large language models; at most 2 GiB,
     # the limit of one protobuf message, because external data is refused.
     max_artifact_bytes: int = 512 * 1024 * 1024

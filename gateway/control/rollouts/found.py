@@ -104,6 +104,7 @@ def told(found: Found, progress: Progress | None) -> dict[str, Any]:
         if progress is not None and is_about_this
         else None,
         "events": [event.model_dump(mode="json") for event in rollout.events],
+        "rollout": rollout.model_dump(mode="json", exclude_none=True),
         "plan": rollout.plan.model_dump(mode="json", exclude_defaults=True, exclude_none=True),
     }
 

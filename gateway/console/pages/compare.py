@@ -1,0 +1,169 @@
+"""Two versions side by side: the verdict, numbers with how sure they are, classes, agreement."""
+
+from typing import Any
+
+from nicegui import ui
+
+from gateway.console.api import path_of
+from gateway.console.look import frame
+from gateway.console.pieces import Section, card, command_line, empty, heading, link, set_command, table, text
+from gateway.console.place import Place, Watch, session_of_page
+from gateway.console.words import (
+    METRICS,
+    NOTHING,
+    command,
+    failures,
+    interval,
+    milliseconds,
+    percent,
+)
+
+WINDOWS = {900: "15 minutes", 3600: "1 hour", 86_400: "1 day", 7 * 86_400: "7 days"}
+_WORDS = {900: "15m", 3600: "1h", 86_400: "1d", 7 * 86_400: "7d"}
+_EVERY_S = {900: 2.0, 3600: 3.0, 86_400: 30.0, 7 * 86_400: 120.0}
+
+
+def install(place: Place) -> None:
+    @ui.page("/models/{model}/compare")
+    async def show(model: str) -> None:
+        await _Compare(Watch(place, session_of_page()), model).build()
+
+
+class _Compare:
+    def __init__(self, watch: Watch, model: str) -> None:
+        self._watch, self._model = watch, model
+        self._path = path_of("models", model, "compare")
+        self._since_s = 3600
+        self._pair: list[str] = []
+
+    async def build(self) -> None:
+        known = await self._watch.first(path_of("models", self._model), every_s=10.0)
+        names = [version["version"] for version in known.data["versions"]] if known.data else []
+        everything = await self._watch.first(self._path, every_s=30.0, since_s=self._since_s)
+        self._pair = _first_pair(names, everything.data)
+        with frame(f"{self._model} compared", "/") as self._banner:
+            with ui.element("div").classes("head"):
+                heading(f"{self._model} compared", 1)
+                ui.element("span").classes("grow")
+                link("Back to the model", path_of("models", self._model))
+            if len(names) < 2:
+                empty(
+                    "There is nothing to compare: the model has fewer than two versions.",
+                    "Register another one.",
+                    command("model", "register", self._model, "--version", "2", "--from", "model.onnx"),
+                )
+                return
+            self._choices(names)
+            self._body = Section(self._draw)
+        await self._watch.first(self._path, **self._asked())
+        self.update()
+        ui.timer(1.0, self.update)
+
+    def update(self) -> None:
+        found = self._watch.want(self._path, every_s=_EVERY_S[self._since_s], **self._asked())
+        self._banner.show(found)
+        if found.data is not None:
+            self._body.show(found.data)
+
+    def _asked(self) -> dict[str, Any]:
+        return {"since_s": self._since_s, "versions": ",".join(self._pair)}
+
+    def _choices(self, names: list[str]) -> None:
+        def choose(_: Any) -> None:
+            self._pair = [str(baseline.value), str(candidate.value)]
+            self._since_s = int(window.value)
+            set_command(self._line, self._command())
+            self.update()
+
+        with card(), ui.element("div").classes("row-of"):
+            baseline = ui.select(names, value=self._pair[0], label="Baseline", on_change=choose)
+            candidate = ui.select(names, value=self._pair[1], label="Candidate", on_change=choose)
+            window = ui.select(WINDOWS, value=self._since_s, label="Over the last", on_change=choose)
+            for field in (baseline, candidate, window):
+                field.props("dense outlined")
+            self._line = command_line(self._command())
+
+    def _command(self) -> str:
+        return command("compare", self._model, *self._pair, "--since", _WORDS[self._since_s])
+
+    def _draw(self, found: dict[str, Any]) -> None:
+        with card("Verdict"):
+            for verdict in found["verdicts"]:
+                text(verdict["sentence"], "verdict", "p")
+            if not found["verdicts"]:
+                text("Choose two different versions.", "soft", "p")
+            for pair in found["agreements"]:
+                text(_agreement(pair), "soft", "p")
+        rows = [row for row in found["versions"] if row["requests"] or row["labels"]]
+        if not rows:
+            empty(
+                "Nothing is known yet about these versions in this time.",
+                "Send the model requests, and labels.",
+            )
+            return
+        with card("Side by side"):
+            _side_by_side(rows)
+        with ui.element("div").classes("columns"):
+            for row in rows:
+                if row["classes"]:
+                    with card(f"Classes of version {row['version']} ({row['role']})"):
+                        _classes(row)
+
+
+def _first_pair(names: list[str], answer: Any) -> list[str]:
+    """The busiest version, and the next that is asked at all."""
+    asked = {row["version"]: row["requests"] for row in answer["versions"]} if answer else {}
+    order = sorted(names, key=lambda name: -asked.get(name, 0))
+    return [*order[:2], *order[:1]][:2] if order else ["", ""]
+
+
+def _agreement(pair: dict[str, Any]) -> str:
+    apart = f", on average {interval('', pair['mean_difference'])} apart" if pair["mean_difference"] else ""
+    return (
+        f"As a shadow, version {pair['shadow']} gave the same answer as version {pair['primary']} in "
+        f"{interval('accuracy', pair['share'])} of {pair['rows']} rows{apart}."
+    )
+
+
+def _side_by_side(rows: list[dict[str, Any]]) -> None:
+    """Versions are columns."""
+    lines: list[list[Any]] = [
+        ["Requests", *(f"{row['requests']:,}" for row in rows)],
+        ["Failed", *(failures(row) for row in rows)],
+        ["p50 latency", *(milliseconds(row["latency"], "p50_us") for row in rows)],
+        ["p90 latency", *(milliseconds(row["latency"], "p90_us") for row in rows)],
+        ["p99 latency", *(milliseconds(row["latency"], "p99_us") for row in rows)],
+        ["Labels", *(f"{row['labels']:,} ({percent(row['coverage'], 0)} of recorded)" for row in rows)],
+    ]
+    lines += [
+        [metric, *(interval(metric, row[metric]) for row in rows)]
+        for metric in METRICS
+        if any(row[metric] is not None for row in rows)
+    ]
+    table(
+        ["", *(f"Version {row['version']} ({row['role']})" for row in rows)],
+        lines,
+        label="Versions side by side",
+        stacked=False,
+    )
+    text("An interval in brackets holds however often you look.", "soft", "p")
+
+
+def _classes(row: dict[str, Any]) -> None:
+    table(
+        ["Class", "Rows>", "Found (recall)>", "Right when said (precision)>"],
+        [
+            [
+                entry["label"],
+                entry["rows"],
+                _share(entry["recall"]),
+                _share(entry["precision"]),
+            ]
+            for entry in row["classes"]
+        ],
+        label=f"Classes of version {row['version']}",
+    )
+
+
+def _share(estimate: dict[str, Any] | None) -> str:
+    return NOTHING if estimate is None else interval("accuracy", estimate)

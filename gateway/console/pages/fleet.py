@@ -1,0 +1,179 @@
+"""The processes: gateways and the revision they serve, pools and their workers."""
+
+from typing import Any
+
+from nicegui import ui
+
+from gateway.console.api import path_of
+from gateway.console.change import act
+from gateway.console.look import frame
+from gateway.console.pieces import (
+    Moment,
+    Section,
+    badge,
+    button,
+    card,
+    command_line,
+    empty,
+    heading,
+    link,
+    set_command,
+    table,
+    text,
+)
+from gateway.console.place import Place, Watch, session_of_page
+from gateway.console.words import command, duration
+
+
+def install(place: Place) -> None:
+    @ui.page("/fleet")
+    async def show() -> None:
+        await _Fleet(Watch(place, session_of_page())).build()
+
+
+class _Fleet:
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+
+    async def build(self) -> None:
+        await self._watch.first("/gateways")
+        await self._watch.first("/pools")
+        with frame("Fleet", "/fleet") as self._banner:
+            heading("Fleet", 1)
+            with card("Gateways"):
+                self._gateways = Section(_gateways)
+                command_line("turnout gateways")
+            with card("Pools"):
+                self._pools = Section(_pools)
+                command_line("turnout pools")
+            self._scaling = Section(self._draw_scaling)
+        self.update()
+        ui.timer(1.0, self.update)
+
+    def update(self) -> None:
+        gateways, pools = self._watch.want("/gateways"), self._watch.want("/pools")
+        self._banner.show(gateways, pools)
+        if gateways.data is not None:
+            told = [{**gateway, "seen_ms": 0} for gateway in gateways.data["gateways"]]
+            self._gateways.show({**gateways.data, "gateways": told})
+        if pools.data is not None:
+            self._pools.show([_calm(pool) for pool in pools.data["pools"]])
+            self._scaling.show([[pool["model"], pool["version"]] for pool in pools.data["pools"]])
+
+    def _draw_scaling(self, pools: list[list[str]]) -> None:
+        if not pools:
+            return
+        names = {f"{model} {version}": (model, version) for model, version in pools}
+
+        def words() -> str:
+            model, version = names[str(pool.value)]
+            return command("pools", "scale", model, version, int(count.value or 0))
+
+        async def scale() -> None:
+            model, version = names[str(pool.value)]
+            path = path_of("models", model, "versions", version, "workers")
+            body = {"workers": int(count.value or 0)}
+            await act(
+                lambda: self._watch.put(path, body), done=f"{pool.value} shall have {body['workers']} workers"
+            )
+
+        with card("How many workers"):
+            with ui.element("div").classes("row-of"):
+                pool = ui.select(list(names), value=next(iter(names)), label="Pool").props("dense outlined")
+                count = ui.number("Workers", value=1, min=0, max=64, step=1, precision=0).props(
+                    "dense outlined"
+                )
+                button("Scale", scale)
+            line = command_line(words())
+        for field in (pool, count):
+            field.on_value_change(lambda _: set_command(line, words()))
+
+
+def _calm(pool: dict[str, Any]) -> dict[str, Any]:
+    """Ages in steps, so that the table is not drawn anew every second."""
+    workers = [
+        {**worker, "age_s": 10 * (worker["age_s"] // 10), "seen_s_ago": 5 * (worker["seen_s_ago"] // 5)}
+        for worker in pool["workers"]
+    ]
+    return {**pool, "workers": workers}
+
+
+def _gateways(found: dict[str, Any]) -> None:
+    if not found["gateways"]:
+        empty("No gateway is running: nobody answers predictions.", "Start one.", "turnout gateway")
+        return
+
+    def state(gateway: dict[str, Any]) -> Any:
+        def draw() -> None:
+            if gateway["is_behind"]:
+                badge(f"behind: {gateway['revision']} of {found['revision']}", "bad")
+            elif gateway["problems"]:
+                badge(f"{gateway['problems']} bad documents", "bad")
+            else:
+                badge("serves the newest", "good")
+
+        return draw
+
+    def started(gateway: dict[str, Any]) -> Any:
+        def draw() -> None:
+            Moment(gateway["started_ms"])
+
+        return draw
+
+    table(
+        ["Gateway", "Address", "State", "Revision>", "Running since"],
+        [
+            [item["gateway_id"], item["address"], state(item), item["revision"], started(item)]
+            for item in found["gateways"]
+        ],
+        label="Gateways",
+    )
+
+
+def _pools(pools: list[dict[str, Any]]) -> None:
+    if not pools:
+        empty(
+            "There is no pool yet: a registered version has one.",
+            "",
+            "turnout model register MODEL --version 1 --from model.onnx --workers 1",
+        )
+        return
+    table(
+        ["Model", "Version", "State", "Workers"],
+        [[_name(pool), pool["version"], _state(pool), _workers(pool["workers"])] for pool in pools],
+        label="Pools",
+    )
+
+
+def _name(pool: dict[str, Any]) -> Any:
+    def draw() -> None:
+        link(pool["model"], path_of("models", pool["model"]))
+
+    return draw
+
+
+def _state(pool: dict[str, Any]) -> Any:
+    def draw() -> None:
+        wanted = "" if pool["wanted"] is None else f" of {pool['wanted']}"
+        badge(f"{pool['ready']}{wanted} ready", "bad" if pool["is_short"] else "good")
+        for name in ("starting", "draining"):
+            if pool[name]:
+                badge(f"{pool[name]} {name}", "warn")
+        if not pool["is_registered"]:
+            badge("not registered", "warn")
+
+    return draw
+
+
+def _workers(workers: list[dict[str, Any]]) -> Any:
+    def draw() -> None:
+        for worker in workers:
+            with ui.element("div"):
+                aged = f"{duration(worker['age_s'])} old"
+                text(f"{worker['address']} {worker['state']}, {aged}, process {worker['pid']}")
+                if worker["problem"]:
+                    text(f" – {worker['problem']}", "badge bad")
+        if not workers:
+            text("none", "soft")
+
+    return draw

@@ -1,0 +1,216 @@
+"""One model: its traffic as it flows, how each version does, and everything that changes its route."""
+
+import time
+from typing import Any
+
+from nicegui import ui
+
+from gateway.console import meter
+from gateway.console.api import path_of
+from gateway.console.flow import Flow, Row
+from gateway.console.look import frame
+from gateway.console.pages.history import show_history
+from gateway.console.pages.steer import Steering
+from gateway.console.pieces import (
+    Moment,
+    Section,
+    badge,
+    button,
+    card,
+    command_line,
+    empty,
+    heading,
+    link,
+    text,
+)
+from gateway.console.place import Place, Watch, session_of_page
+from gateway.console.words import command, match_words, pool_words
+
+WINDOWS = {300: "5 minutes", 3600: "1 hour", 86_400: "1 day"}
+_EVERY_S = {300: 2.0, 3600: 3.0, 86_400: 30.0}  # a day of evidence takes a tenth of a second to add up
+
+
+def install(place: Place) -> None:
+    @ui.page("/models/{model}")
+    async def show(model: str) -> None:
+        await _Model(Watch(place, session_of_page()), model).build()
+
+
+class _Model:
+    def __init__(self, watch: Watch, model: str) -> None:
+        self._watch, self._model = watch, model
+        self._route_path = path_of("routes", model)
+        self._scores_path = path_of("models", model, "compare")
+        self._meter = meter.Meter()
+        self._since_s = 3600
+        self._flow: Flow | None = None
+        self._controls: Steering | None = None
+        self._newest: dict[str, Any] = {}
+
+    async def build(self) -> None:
+        await self._watch.first("/pools")
+        await self._watch.first(self._route_path)
+        await self._watch.first(self._scores_path, since_s=self._since_s)
+        with frame(self._model, "/") as self._banner:
+            self._title()
+            self._problems = Section(_problems)
+            with card("Traffic now"):
+                self._picture = Section(self._draw_flow)
+                with ui.element("div").classes("head soft"):
+                    text("Requests a second are of the last seconds; the rest is of the last")
+                    ui.toggle(WINDOWS, value=self._since_s, on_change=self._choose).props(
+                        'no-caps dense unelevated aria-label="Time of the numbers"'
+                    )
+                command_line(command("compare", self._model, "--since", "1h"))
+            self._outdated = Section(self._draw_outdated)
+            self._steering = Section(self._draw_steering)
+            self._history = Section(
+                lambda entries: show_history(self._watch, self._model, entries, self._changed)
+            )
+        await self._watch.first(path_of("routes", self._model, "history"), limit=20)
+        self.update()
+        ui.timer(1.0, self.update)
+
+    def update(self) -> None:
+        route = self._watch.want(self._route_path)
+        pools = self._watch.want("/pools")
+        scores = self._watch.want(self._scores_path, every_s=_EVERY_S[self._since_s], since_s=self._since_s)
+        now = self._watch.want(self._scores_path, since_s=meter.RECENT_S)
+        history = self._watch.want(path_of("routes", self._model, "history"), limit=20, every_s=2.0)
+        self._banner.show(route, pools, scores)
+        if pools.data is None or (route.data is None and route.error is None):
+            return
+        has_route = route.data is not None and (route.error is None or route.error.code != "no_route")
+        document = route.data if has_route else None
+        mine = {pool["version"]: pool for pool in pools.data["pools"] if pool["model"] == self._model}
+        self._problems.show(_wrong(document))
+        self._said.show(
+            None
+            if document is None
+            else {name: document[name] for name in ("revision", "author", "at_ms", "reason")}
+        )
+        self._picture.show(_rows(document, mine))
+        self._steer(_steerable(document, mine))
+        self._history.show(history.data["history"] if history.data else None)
+        if self._flow is not None and now.data is not None:
+            rates = self._meter.read(now.data, now.known_at_s or time.time())
+            found = {
+                (row["role"], row["version"]): row for row in (scores.data or {"versions": []})["versions"]
+            }
+            self._flow.update(rates, meter.total(rates), found)
+
+    def _title(self) -> None:
+        with ui.element("div").classes("head"):
+            heading(self._model, 1)
+            self._said = Section(_last_change)
+            ui.element("span").classes("grow")
+            link("Compare versions", path_of("models", self._model, "compare"))
+            link("Rollout", path_of("models", self._model, "rollout"))
+            link("Versions", f"/versions?model={self._model}")
+
+    def _choose(self, event: Any) -> None:
+        self._since_s = int(event.value)
+        self.update()
+
+    def _changed(self) -> None:
+        self._controls = None  # what was edited is committed
+        for path in (self._route_path, path_of("routes", self._model, "history")):
+            self._watch.want(path, **({"limit": 20} if path.endswith("history") else {})).hurry()
+
+    def _draw_flow(self, found: tuple[tuple[Row, ...], tuple[str, ...]]) -> None:
+        rows, versions = found
+        self._flow = Flow(rows, versions) if rows else None
+        if not rows:
+            empty(
+                f"{self._model} has no route, so no version answers.",
+                "Send all requests to one version to begin with.",
+                command("route", "split", self._model, f"{versions[0] if versions else 'VERSION'}=100"),
+            )
+
+    def _draw_steering(self, found: dict[str, Any]) -> None:
+        self._outdated.show(None)
+        self._controls = Steering(self._watch, self._model, found, self._changed)
+        self._controls.build()
+
+    def _steer(self, found: dict[str, Any]) -> None:
+        """New controls for a new route; but what somebody is just editing is not taken away."""
+        self._newest = found
+        if self._controls is None or not self._controls.is_edited:
+            self._steering.show(found)
+        elif found != self._steering.shown:
+            self._outdated.show((found["revision"], found["author"]))
+
+    def _draw_outdated(self, what: tuple[int, str] | None) -> None:
+        if what is None:
+            return
+        with ui.element("div").classes("warning row-of").props('role="status"'):
+            text(f"{what[1]} changed this route meanwhile, in revision {what[0]}; your numbers are kept.")
+            button("Take the new ones", lambda: self._steering.show(self._newest), "quiet")
+
+
+def _rows(route: Any, pools: dict[str, Any]) -> tuple[tuple[Row, ...], tuple[str, ...]]:
+    document = route["document"] if route is not None and not route["problems"] else {}
+    found = [
+        _row(entry["version"], "primary", entry["weight"], pools)
+        for entry in document.get("split", ())
+        if entry["weight"] > 0 or entry["version"] in pools
+    ]
+    found += [
+        _row(shadow["version"], "shadow", shadow.get("percent", 100), pools)
+        for shadow in document.get("shadows", ())
+    ]
+    return tuple(found), tuple(pools)
+
+
+def _row(version: str, role: str, share: float, pools: dict[str, Any]) -> Row:
+    pool = pools.get(version)
+    return Row(version, role, share, pool_words(pool), bool(pool and pool["ready"] and not pool["is_short"]))
+
+
+def _steerable(route: Any, pools: dict[str, Any]) -> dict[str, Any]:
+    """What the controls show; they are drawn anew when it changes."""
+    document = route["document"] if route is not None and not route["problems"] else {}
+    return {
+        "revision": route["revision"] if route is not None else 0,
+        "author": route["author"] if route is not None else "",
+        "versions": list(pools),
+        "split": {entry["version"]: entry["weight"] for entry in document.get("split", ())},
+        "shadows": {shadow["version"]: shadow.get("percent", 100) for shadow in document.get("shadows", ())},
+        "slots": document.get("slots"),
+        "rules": [
+            f"{rule['name']}: {match_words(rule['match'])} → "
+            + ", ".join(f"{part['version']} {part['weight']:.6g} %" for part in rule["split"])
+            for rule in document.get("rules", ())
+        ],
+        "sticky": document.get("sticky"),
+        "fallback": document.get("fallback"),
+    }
+
+
+def _wrong(route: Any) -> tuple[Any, ...]:
+    if route is None:
+        return ()
+    behind = [gateway for gateway in route["gateways"] if not gateway["serves_this"]]
+    told = [*route["problems"]]
+    told += [f"gateway {item['address']} is still at revision {item['revision']}" for item in behind]
+    if not route["gateways"]:
+        told.append("no gateway is running: nobody can ask this model")
+    return tuple(told)
+
+
+def _problems(problems: tuple[str, ...]) -> None:
+    if problems:
+        with card("What needs you", "problems"), ui.element("ul").classes("list"):
+            for problem in problems:
+                text(problem, "", "li")
+
+
+def _last_change(route: Any) -> None:
+    if route is None:
+        badge("no route", "warn")
+        return
+    with ui.element("span").classes("soft"):
+        text(f"revision {route['revision']} by {route['author']}, ")
+        Moment(route["at_ms"], age=True)
+        if route["reason"]:
+            text(f" – {route['reason']}")

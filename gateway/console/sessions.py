@@ -1,0 +1,59 @@
+"""What the console remembers of one browser: who says it is there, and the key it gives to the control API.
+
+It lives in this process only. The browser holds a random name of its session, in a cookie that scripts cannot
+read; the key itself never leaves the server again. Called by `console.gate` and by the pages.
+"""
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+
+COOKIE = "turnout_console"
+MAX_SESSIONS = 1000  # the one that was used longest ago goes first
+_NAME_BYTES = 24
+
+
+@dataclass(slots=True)
+class Session:
+    """The one place where the console's calls get their credentials from; `key` None: none is known."""
+
+    author: str = ""
+    key: str | None = None
+    dark: bool | None = None  # None = as the viewer's system
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """What says to the control API who calls."""
+        said = [(b"x-turnout-author", (self.author or "console").encode())]
+        return said if self.key is None else [*said, (b"authorization", f"Bearer {self.key}".encode())]
+
+
+class Sessions:
+    def __init__(self) -> None:
+        self._by_name: OrderedDict[str, Session] = OrderedDict()
+
+    def find(self, headers: Iterable[tuple[bytes, bytes]]) -> Session | None:
+        """The session of a request with these headers."""
+        for name, value in headers:
+            if name == b"cookie" and (found := self._of_cookie(value.decode("latin-1"))):
+                return found
+        return None
+
+    def open(self) -> tuple[str, Session]:
+        """A new one and its name."""
+        name, session = secrets.token_urlsafe(_NAME_BYTES), Session()
+        self._by_name[name] = session
+        if len(self._by_name) > MAX_SESSIONS:
+            self._by_name.popitem(last=False)
+        return name, session
+
+    def _of_cookie(self, text: str) -> Session | None:
+        try:
+            cookie = SimpleCookie(text)
+        except CookieError:
+            return None
+        if COOKIE not in cookie or (name := cookie[COOKIE].value) not in self._by_name:
+            return None
+        self._by_name.move_to_end(name)
+        return self._by_name[name]
