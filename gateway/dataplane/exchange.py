@@ -62,7 +62,8 @@ class Lane:
     def expire(self, now: float) -> None:
         """Answer whatever is past its deadline or its time in a queue; `now` by `time.perf_counter`."""
         for exchange in [exchange for exchange in self.in_flight if exchange.deadline <= now]:
-            exchange.expired()
+            if not exchange.is_over:  # its turn may have come with the place of one before it
+                exchange.expired()
         for queue in list(self.queues):
             queue.expire(now)
             if not queue.waiting:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.contract.evidence import PRIMARY
 from gateway.core.balance import RAMP_FROM
 from tests.dataplane.conftest import Turnout
 from tests.scripted import Call, Script, usual
@@ -107,6 +108,26 @@ async def test_one_whose_turn_comes_after_its_deadline_is_not_sent(turnout: Turn
     assert (await first)[0] == 200
     assert len(held.calls) == 1
     assert admission.active == 0
+
+
+async def test_two_deadlines_that_pass_together_are_answered_once_each(turnout: Turnout) -> None:
+    held = await one_place(turnout, queue_ms=60_000)
+    first, second = [await Raw.open(turnout.port) for _ in range(2)]
+    first.send(REQUEST)
+    await eventually(lambda: held.calls)
+    second.send(REQUEST)
+    lane = turnout.process.lane
+    await eventually(lambda: len(lane.in_flight) == 2)
+    for exchange in lane.in_flight:  # the place of the one that is ended first is given to the other
+        exchange.deadline = 0.0
+    for raw in (first, second):
+        status, headers, _ = await raw.reply()
+        assert (status, headers["turnout-error"]) == (504, "deadline")
+    second.send(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert (await second.end()).count(b"HTTP/1.1 ") == 1
+    tally = turnout.process.recorder.tallies.of("digits", "1", PRIMARY)
+    assert tally.errors["deadline"] == tally.asked == 2
+    first.close()
 
 
 async def test_a_client_that_leaves_the_queue_is_never_sent(turnout: Turnout) -> None:
