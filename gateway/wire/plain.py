@@ -9,12 +9,15 @@ to a tab or a second space, is left to the parser, and tests hold all four to th
 """
 
 import re
-from typing import Protocol
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
 
 from gateway.wire.limits import Limits
 from gateway.wire.room import FREE_BYTES
 
 Plain = tuple[bytes, dict[bytes, bytes], bytes]  # path, headers by lower-case name, body
+Key = tuple[bytes, ...]
+Made = TypeVar("Made")
 
 _POST = re.compile(rb"POST ([!-~]+) HTTP/1\.1\r\n((?:[A-Za-z0-9_-]+: [!-~](?:[ -~]*[!-~])?\r\n)++)\r\n")
 _HEADER = re.compile(rb"([^:]+): ([^\r]+)\r\n")
@@ -28,7 +31,9 @@ _VARIED = frozenset(
     {_LENGTH, _UNIT, b"turnout-prediction-id", b"traceparent", b"tracestate", b"x-request-id"}
 )
 _LINE_OF = dict.fromkeys(_VARIED, rb": ([!-~]++)\r\n") | {_LENGTH: rb": ([0-9]{1,15}+)\r\n"}
-MOST_KNOWN = 256  # an expression takes up to half a millisecond to make: nobody can have them made for ever
+MOST_KNOWN = 256  # expressions of each kind, and keys that came once
+MOST_BYTES = 1024  # of what one is made of, which takes a microsecond a byte
+QUESTIONS = 16  # that pay for one
 LOOK_AGAIN = 8  # heads that a connection's `Head` did not read, until another one is looked for
 
 
@@ -99,37 +104,57 @@ class Head:
         return self.path, fields, data[end:]
 
 
+class Learnt(Generic[Made]):
+    """Expressions, each made when its key comes for the second time.
+
+    What came once is forgotten when it has become too much, and the oldest expression gives way to a new one,
+    so that heads which do not come again keep nobody else's out. Every question earns a part of an
+    expression, so that nobody can have them made for ever.
+    """
+
+    def __init__(self) -> None:
+        self.made: dict[Key, Made] = {}
+        self.once: set[Key] = set()
+        self.earned = MOST_KNOWN * QUESTIONS
+
+    def of(self, key: Key, make: Callable[[], Made]) -> Made | None:
+        made = self.made.get(key)
+        if made is not None:
+            return made
+        self.earned += 1
+        if key not in self.once:
+            if sum(map(len, key)) <= MOST_BYTES:
+                if len(self.once) >= MOST_KNOWN:
+                    self.once.clear()
+                self.once.add(key)
+            return None
+        if self.earned < QUESTIONS:
+            return None
+        self.earned = min(self.earned, MOST_KNOWN * QUESTIONS) - QUESTIONS
+        self.once.discard(key)
+        if len(self.made) >= MOST_KNOWN:
+            del self.made[next(iter(self.made))]
+        made = self.made[key] = make()
+        return made
+
+
 class Heads:
     """What one server has seen twice; asked when a connection's own reader did not fit."""
 
     def __init__(self) -> None:
-        self.shapes: dict[tuple[bytes, ...], Shape | None] = {}
-        self.heads: dict[tuple[bytes, ...], Head | None] = {}
+        self.shapes: Learnt[Shape] = Learnt()
+        self.heads: Learnt[Head] = Learnt()
 
     def shape(self, names: tuple[bytes, ...]) -> Shape | None:
         """`names` as they were sent."""
-        if names in self.shapes:
-            shape = self.shapes[names]
-            if shape is None:
-                shape = self.shapes[names] = Shape(names)
-            return shape
-        if len(self.shapes) < MOST_KNOWN:
-            self.shapes[names] = None
-        return None
+        return self.shapes.of(names, lambda: Shape(names))
 
     def head(self, shape: Shape, plain: Plain, limits: Limits) -> Head | None:
         """`plain` is what `shape` read."""
         path, fields, _ = plain
         constant = (value for name, value in fields.items() if name not in _VARIED)
         key = (path, *shape.spelled, *constant)
-        if key in self.heads:
-            head = self.heads[key]
-            if head is None:
-                head = self.heads[key] = Head(shape, path, fields, limits)
-            return head
-        if len(self.heads) < MOST_KNOWN:
-            self.heads[key] = None
-        return None
+        return self.heads.of(key, lambda: Head(shape, path, fields, limits))
 
 
 def read_plain(data: bytes, limits: Limits) -> tuple[Plain, tuple[bytes, ...]] | None:

@@ -10,7 +10,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from gateway.wire.limits import Limits
-from gateway.wire.plain import MOST_KNOWN, Head, Heads, Shape, read_plain
+from gateway.wire.plain import MOST_BYTES, MOST_KNOWN, QUESTIONS, Head, Heads, Shape, read_plain
 from gateway.wire.protocol import HttpProtocol
 from tests.sockets import Raw, ask, eventually
 from tests.wire.conftest import Start
@@ -363,15 +363,41 @@ def test_a_head_is_made_when_it_comes_again_and_fits_no_other_path_or_host() -> 
     assert head.read(sent.replace(b"Host: x", b"Host: y"), Limits()) is None
 
 
-def test_made_up_heads_cost_no_memory() -> None:
+MADE_UP = Shape((b"host", b"x", b"content-length"))
+
+
+def made_up(value: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
+    return b"/", {b"host": b"a", b"x": value, b"content-length": b"0"}, b""
+
+
+def test_made_up_heads_cost_no_memory_and_keep_no_other_out() -> None:
     heads = Heads()
     for number in range(10_000):
         heads.shape((b"host", b"x-%d" % number, b"content-length"))
-    shape = Shape((b"host", b"x", b"content-length"))
+        heads.head(MADE_UP, made_up(b"%d" % number), Limits())
+    for learnt in (heads.shapes, heads.heads):
+        assert len(learnt.once) <= MOST_KNOWN
+        assert not learnt.made
+    assert heads.shape(MADE_UP.spelled) is None
+    assert heads.head(MADE_UP, made_up(b"real"), Limits()) is None
+    assert heads.shape(MADE_UP.spelled) is not None
+    assert heads.head(MADE_UP, made_up(b"real"), Limits()) is not None
+
+
+def test_heads_that_come_twice_each_are_learnt_only_now_and_then() -> None:
+    heads = Heads()
+    made = set()
     for number in range(10_000):
-        fields = {b"host": b"a", b"x": b"%d" % number, b"content-length": b"0"}
-        heads.head(shape, (b"/", fields, b""), Limits())
-    assert len(heads.shapes) == len(heads.heads) == MOST_KNOWN
+        for _ in range(2):
+            made.add(heads.head(MADE_UP, made_up(b"%d" % number), Limits()))
+    assert len(made) <= MOST_KNOWN + 2 * 10_000 // QUESTIONS + 1
+    assert len(heads.heads.made) == MOST_KNOWN
+
+
+def test_a_long_head_is_not_learnt_since_that_would_hold_the_others_up() -> None:
+    heads = Heads()
+    long = made_up(b"a" * MOST_BYTES)
+    assert [heads.head(MADE_UP, long, Limits()) for _ in range(3)] == [None] * 3
 
 
 def _seen(sent: bytes, *, shortcut: bool) -> tuple[dict[bytes, bytes], bytes] | None:
