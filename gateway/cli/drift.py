@@ -46,7 +46,23 @@ def drift(session: Session, model: str, since: str, reference: str, alpha: float
         ],
         empty=f"no answer of {model} was recorded in the last {since}",
     )
-    return 1 if any(item["is_alarm"] for item in found["drift"]) else 0
+    if found["features"]:
+        session.out.table(
+            ("version", "input column>", "moved>", "between>", "values>", "before>", ""),
+            [
+                (
+                    item["version"],
+                    item["column"],
+                    f"{item['distance']:.1%}",
+                    f"{100 * item['low']:.1f} {100 * item['high']:.1f}",
+                    f"{item['current_n']:.0f}",
+                    f"{item['reference_n']:.0f}",
+                    "ALARM" if item["is_alarm"] else "",
+                )
+                for item in found["features"]
+            ],
+        )
+    return 1 if any(item["is_alarm"] for item in (*found["drift"], *found["features"])) else 0
 
 
 def _moved(moved: Mapping[str, Any], numbers: Mapping[str, float]) -> str:

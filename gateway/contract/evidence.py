@@ -13,6 +13,7 @@ Every field is a sum, so that minutes, processes and gateways merge by adding. A
     `rows` scored rows; rewards: `rw`, `rw2`, `rwn`
     `o:<output>` recorded outputs: classes by their JSON text, numbers by their bin (`bins`); the first 64,
     and the rest as `o:(other)`. How many there are is beside it, as `o#|p|<version>`.
+    `f:<column>:<bin>` values of an input column, of sampled requests to a primary (`bins`)
 - `a|<primary>|<shadow>|…`: agreement of answers to the same request
     `rows`, `agree`; numbers also `d` sum and `d2` sum of squares of absolute differences
 - `d|<primary>|<shadow>|…`: paired scores, one label for both

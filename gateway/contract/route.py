@@ -148,6 +148,14 @@ class Concurrency(Document):
     )
 
 
+class Features(Document):
+    """Columns of an input whose distribution is counted, of the first row of a share of the requests."""
+
+    input: str | None = Field(default=None, max_length=128, description="absent = the first input")
+    columns: tuple[Annotated[int, Field(ge=0, lt=100_000)], ...] = Field(min_length=1, max_length=32)
+    percent: Percent = 5
+
+
 class Record(Document):
     output: str | None = Field(default=None, max_length=128, description="absent = the model's first output")
     percent: Percent = 100
@@ -158,6 +166,7 @@ class Record(Document):
     bodies: bool = Field(
         default=False, description="keep a few request bodies: to warm workers, to look at disagreements"
     )
+    features: Features | None = None
     slices: tuple[HeaderName, ...] = Field(
         default=(),
         max_length=MAX_SLICES,

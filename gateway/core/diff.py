@@ -75,6 +75,9 @@ def _told(route: Route | None) -> dict[str, str]:
     told["record.output"] = route.record.output
     told["record.percent"] = f"{route.record.percent:.10g}"
     told["record.ttl_s"] = str(route.record.ttl_s)
+    if (features := route.record.features) is not None:
+        columns = " ".join(map(str, features.columns))
+        told["record.features"] = f"{features.input or 'first input'} {columns}, {features.percent:.10g} %"
     if route.record.bodies:
         told["record.bodies"] = "true"
     if route.record.slices:

@@ -18,6 +18,7 @@ _DECODER = json.JSONDecoder()
 _SIGNED = frozenset({"d", "rw"})  # sums that may be negative: differences of errors, rewards
 _OF_SLICE = f"{SLICE}|"
 _OUTPUT = "o:"
+_FEATURE = "f:"
 _LARGEST = 1e150  # its square is still a number; no sum of real labels comes near
 
 
@@ -71,7 +72,7 @@ class Table:
     """All sums of one model: by (role, version), and by (primary, shadow) for agreement and paired scores.
 
     `slices` are tables of parts of the traffic by (header, value); `outputs` are histograms of what a version
-    answered, by (role, version).
+    answered, by (role, version), `features` of what came in, by (version, input column).
     """
 
     roles: Mapping[tuple[str, str], Sums]
@@ -79,6 +80,7 @@ class Table:
     paired: Mapping[tuple[str, str], Sums]
     slices: Mapping[tuple[str, str], "Table"] = field(default_factory=dict)
     outputs: Mapping[tuple[str, str], Mapping[str, float]] = field(default_factory=dict)
+    features: Mapping[tuple[str, int], Mapping[str, float]] = field(default_factory=dict)
 
     def both_roles(self, version: str) -> Sums:
         return self.roles.get((PRIMARY, version), NOTHING) + self.roles.get((SHADOW, version), NOTHING)
@@ -103,11 +105,15 @@ def _table(total: Mapping[str, float]) -> Table:
         kind: defaultdict(dict) for kind in (PRIMARY, SHADOW, AGREEMENT, PAIRED)
     }
     outputs: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    features: defaultdict[tuple[str, int], dict[str, float]] = defaultdict(dict)
     for name, value in total.items():
         kind, _, rest = name.partition("|")
         if kind in (PRIMARY, SHADOW):
             version, _, statistic = rest.partition("|")
-            if statistic.startswith(_OUTPUT):
+            if statistic.startswith(_FEATURE):
+                column, _, bin_ = statistic[len(_FEATURE) :].partition(":")
+                features[version, int(column)][bin_] = max(0.0, value)
+            elif statistic.startswith(_OUTPUT):
                 outputs[kind, version][statistic[len(_OUTPUT) :]] = max(0.0, value)
             else:
                 kinds[kind][kind, version][statistic] = value
@@ -116,7 +122,9 @@ def _table(total: Mapping[str, float]) -> Table:
             shadow, _, statistic = rest.partition("|")
             kinds[kind][primary, shadow][statistic] = value
     sums = {kind: {about: Sums(found) for about, found in table.items()} for kind, table in kinds.items()}
-    return Table(sums[PRIMARY] | sums[SHADOW], sums[AGREEMENT], sums[PAIRED], outputs=outputs)
+    return Table(
+        sums[PRIMARY] | sums[SHADOW], sums[AGREEMENT], sums[PAIRED], outputs=outputs, features=features
+    )
 
 
 def _added(parts: Iterable[Mapping[str, float]]) -> Sums:

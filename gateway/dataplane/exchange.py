@@ -382,6 +382,8 @@ class Exchange:
             )
             if entry.keeps_bodies and self.forwarded is JSON_LINE and len(self.body) <= MAX_SAMPLE_BYTES:
                 recorder.held().request = self.body
+            if entry.feature_share and random() < entry.feature_share:
+                recorder.note_input(target.version, self.body, self.headers.get(h.JSON_LENGTH))
             if entry.slicer is not None:
                 recorder.add(bucket, field + SLICES_SUFFIX, entry.slicer.text(self.headers))
             if entry.shadows:

@@ -9,17 +9,22 @@ Must not know: HTTP, routes. Called by `exchange` and `shadower`; `flush` is cal
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from gateway.contract import evidence as ev
 from gateway.contract.latency import BUCKETS
 from gateway.contract.record import BUCKET_SECONDS, BUCKET_SIZE, SLICES_SUFFIX, Kind, place_of
+from gateway.contract.route import Features
+from gateway.dataplane.features import fields_of
 from gateway.dataplane.samples import Samples
 from gateway.dataplane.tally import AgreementTally, Tallies, Tally
 from gateway.store.predictions import Batch, Predictions
 
 NOTHING = (Kind.NONE.encode(), b"null")  # kind and value where no output was recorded
 MAX_BATCH = 5_000  # records in one script: about 10 ms of Redis' time
+INPUTS_HELD = 50  # sampled requests between two flushes
+MOST_INPUT_BYTES = 256 * 1024  # a larger body is not read for its columns
 FIRST_IDS = 8  # made at once when a bucket is new
 LOOK = 500  # models looked at in a flush for counts without records: about 0.1 ms
 _VARIANT = bytes(0x80 | (byte & 0x0F) for byte in range(256))  # an id's second half begins with 8
@@ -63,8 +68,8 @@ class ModelRecorder:
     """
 
     __slots__ = (
-        "bound", "bucket", "bucket_size", "closes_at", "dropped", "marked", "model", "number", "places",
-        "samples", "ttl_s", "units", "unsent", "waiting", "written",
+        "bound", "bucket", "bucket_size", "closes_at", "dropped", "features", "marked", "model", "number",
+        "places", "samples", "ttl_s", "units", "unsent", "waiting", "written",
     )  # fmt: skip
 
     def __init__(self, model: str, bound: int, marked: "dict[ModelRecorder, None]") -> None:
@@ -80,6 +85,7 @@ class ModelRecorder:
         self.dropped = 0
         self.written = 0
         self.samples: Samples | None = None  # since the last flush
+        self.features: Features | None = None  # input columns that are counted
         self.units: dict[tuple[str, str], set[bytes]] = {}  # rollout, version -> not written yet
         self.unsent: Batch | None = None
         self.number = 0
@@ -107,6 +113,20 @@ class ModelRecorder:
         else:
             self.waiting.append((bucket, field, record))
 
+    def note_input(self, version: str, body: bytes, json_length: bytes | None) -> None:
+        """One request whose input columns will be counted; bounded between two flushes."""
+        inputs = self.held().inputs
+        if len(inputs) < INPUTS_HELD and len(body) <= MOST_INPUT_BYTES:
+            inputs.append((version, body, json_length))
+
+    def _feature_counts(self) -> Counter[str]:
+        counts: Counter[str] = Counter()
+        if self.samples is not None and self.features is not None:
+            for version, body, json_length in self.samples.inputs:
+                counts.update(fields_of(version, body, json_length, self.features))
+            self.samples.inputs.clear()
+        return counts
+
     def held(self) -> Samples:
         if self.samples is None:
             self.samples = Samples()
@@ -126,7 +146,10 @@ class ModelRecorder:
         """The batch to write: the unsent one if there is one, else what has gathered; None = nothing new."""
         if self.unsent is not None:
             return self.unsent
-        increments = dict(_increments(self.model, tallies))
+        increments: dict[str, int | float] = {
+            **dict(_increments(self.model, tallies)),
+            **self._feature_counts(),
+        }
         if not self.waiting and not increments:
             return None
         size = MAX_BATCH

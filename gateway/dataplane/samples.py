@@ -21,6 +21,7 @@ class Samples:
     """What one model's recorder holds until its next flush."""
 
     request: bytes | None = None  # a JSON body
+    inputs: list[tuple[str, bytes, bytes | None]] = field(default_factory=list)  # version, body, JSON length
     worst: dict[tuple[str, str], tuple[float, bytes]] = field(default_factory=dict)  # pair -> score, JSON
 
     def differed(

@@ -116,9 +116,9 @@ class Entry:
     """One model's route, ready to serve."""
 
     __slots__ = (
-        "attempts", "budget", "compiled", "earn", "fallback", "hedge_s", "is_routed", "keeps_bodies", "model",
-        "paths", "reason_codes", "record_share", "recorder", "remembered", "retired", "shadows", "slicer",
-        "source", "targets", "timeout_s", "tolerance", "unit_header",
+        "attempts", "budget", "compiled", "earn", "fallback", "feature_share", "hedge_s", "is_routed",
+        "keeps_bodies", "model", "paths", "reason_codes", "record_share", "recorder", "remembered", "retired",
+        "shadows", "slicer", "source", "targets", "timeout_s", "tolerance", "unit_header",
     )  # fmt: skip
 
     def __init__(
@@ -160,6 +160,8 @@ class Entry:
         recorder.bucket_size = bucket_size(len(self.shadows) + (slicer is not None))
         self.slicer = slicer
         self.keeps_bodies = route.record.bodies
+        self.feature_share = 0.0 if route.record.features is None else route.record.features.percent / 100
+        recorder.features = route.record.features
 
     def refusal(self, version: str) -> tuple[str, str]:
         """Code and sentence for a version that does not answer here."""

@@ -17,9 +17,10 @@ from gateway.control.recorded import recorded, told
 from gateway.control.registry import unknown_model, versions_of
 from gateway.core.compare import compare, compare_table, to_json
 from gateway.core.drift import drift
+from gateway.core.gate_drift import drift_interval
 from gateway.core.scores import ROLE_NAMES
 from gateway.core.series import series
-from gateway.core.sums import read
+from gateway.core.sums import Table, read
 
 router = APIRouter(tags=["evidence"], route_class=StrictRoute)
 
@@ -110,7 +111,14 @@ async def show_drift(
         moved = await asyncio.to_thread(drift, reference, counts, alpha=alpha)
         told = {"version": version, "role": ROLE_NAMES[role], "is_alarm": moved.doubt <= alpha}
         found.append(told | to_json(moved) | {"numbers": _numbers({**counts, **reference})})
-    return {"model": model, "since_s": since_s, "reference_s": reference_s, "alpha": alpha, "drift": found}
+    return {
+        "model": model,
+        "since_s": since_s,
+        "reference_s": reference_s,
+        "alpha": alpha,
+        "drift": found,
+        "features": await asyncio.to_thread(_feature_drift, before, current, alpha=alpha),
+    }
 
 
 @router.get("/models/{model}/series")
@@ -151,6 +159,23 @@ async def _evidence(
         raise unknown_model(model)
     minute = (await control.fleet.workers()).now_ms // 60_000
     return await control.predictions.evidence(model, first_minute(minute, since_s), whole_hours=whole_hours)
+
+
+def _feature_drift(before: Table, current: Table, *, alpha: float) -> list[dict[str, Any]]:
+    """Of each version's input columns; an alarm where the least possible distance is above 0."""
+    told = []
+    for (version, column), counts in sorted(current.features.items()):
+        moved = drift_interval([before.features.get((version, column), {})], [counts], alpha=alpha)
+        if moved is not None:
+            within = moved.interval(1.0)
+            told.append(
+                {
+                    "version": version, "column": column, "distance": moved.distance, "low": within.low,
+                    "high": within.high, "reference_n": moved.reference_n, "current_n": moved.current_n,
+                    "is_alarm": within.low > 0,
+                }
+            )  # fmt: skip
+    return told
 
 
 def _numbers(counts: Mapping[str, float]) -> dict[str, float]:
