@@ -380,7 +380,11 @@ class Exchange:
                     said,
                 ),
             )
-            if entry.keeps_bodies and self.forwarded is JSON_LINE and len(self.body) <= MAX_SAMPLE_BYTES:
+            if (
+                entry.keeps_bodies
+                and len(self.body) <= MAX_SAMPLE_BYTES
+                and h.JSON_LENGTH not in self.headers
+            ):
                 recorder.held().request = self.body
             if entry.feature_share and random() < entry.feature_share:
                 recorder.note_input(target.version, self.body, self.headers.get(h.JSON_LENGTH))

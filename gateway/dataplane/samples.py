@@ -39,7 +39,7 @@ class Samples:
         apart = _apart(*outputs) if kind is Kind.NUMBER else None
         score = at_s if apart is None else apart
         held = self.worst.get(pair)
-        if held is not None and held[0] >= score:
+        if held is not None and (apart is None or held[0] >= score):
             return
         told: dict[str, Any] = {
             "prediction_id": id_of(*place),

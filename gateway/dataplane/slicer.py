@@ -8,20 +8,23 @@ Must not know: HTTP, Redis. Called by `exchange` after a reply, for routes with 
 
 import re
 from collections import Counter
+from time import monotonic
 
 from gateway.contract.evidence import MAX_VALUE_LENGTH, MOST_VALUES, OTHER_VALUES, PRIMARY, SLICE, role_field
 
 _NO_VALUE = re.compile(r"[^ -{}~]")  # not printable, or the `|` between parts
+FORGET_S = 60.0  # at most so often the values that are told apart are chosen anew
 ABSENT = "(none)"
 
 
 class Slicer:
-    __slots__ = ("counts", "values")
+    __slots__ = ("counts", "forget_at_s", "values")
 
     def __init__(self, headers: tuple[str, ...], counts: Counter[str]) -> None:
         """`counts`: fields of evidence that the recorder takes with its next batch."""
         self.values: dict[bytes, dict[bytes, str]] = {name.encode(): {} for name in headers}
         self.counts = counts
+        self.forget_at_s = monotonic() + FORGET_S
 
     def text(self, headers: dict[bytes, bytes]) -> bytes:
         """What is kept beside a record: `x-tenant|beta|x-country|ch`."""
@@ -36,8 +39,15 @@ class Slicer:
     def _of(self, headers: dict[bytes, bytes]) -> list[tuple[str, str]]:
         return [(name.decode(), self._value(name, headers.get(name))) for name in self.values]
 
+    def _forget(self) -> None:
+        for known in self.values.values():
+            known.clear()
+        self.forget_at_s = monotonic() + FORGET_S
+
     def _value(self, name: bytes, raw: bytes | None) -> str:
         known = self.values[name]
+        if len(known) >= MOST_VALUES and monotonic() >= self.forget_at_s:
+            self._forget()  # or made-up values would keep others out for ever
         value = known.get(raw or b"")
         if value is None:
             if not raw:

@@ -89,3 +89,13 @@ async def test_a_value_that_looks_like_a_confusion_count_is_a_slice_like_any_oth
     await predictions.write("digits", "r", Batch(1, [], {minute: dict(counts)}))
     found = await predictions.evidence("digits", minute, minute, with_confusion=False)
     assert read(found).slices["x-tenant", "c:acme"].roles["p", "1"]["ok"] == 1
+
+
+def test_made_up_values_do_not_keep_others_out_for_ever() -> None:
+    counts: Counter[str] = Counter()
+    slicer = Slicer(("x-tenant",), counts)
+    for number in range(MOST_VALUES):
+        slicer.count({b"x-tenant": b"junk%d" % number}, "1", "ok")
+    slicer.forget_at_s = 0.0  # a minute has passed
+    slicer.count({b"x-tenant": b"beta"}, "1", "ok")
+    assert counts["x|x-tenant|beta|p|1|n"] == 1

@@ -140,6 +140,7 @@ async def list_disagreements(
     model: ModelPath, control: Control, primary: VersionQuery, shadow: VersionQuery
 ) -> dict[str, Any]:
     """A few requests where the shadow differed: the farthest apart, of classes the newest."""
+    await _known(control, model)
     found = await control.predictions.disagreements(model, primary, shadow)
     return {"model": model, "primary": primary, "shadow": shadow, "disagreements": found}
 
@@ -149,16 +150,21 @@ async def list_corrections(
     model: ModelPath, control: Control, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
 ) -> dict[str, Any]:
     """Labels that replaced another label, and such as could not be compared; newest first."""
+    await _known(control, model)
     return {"model": model, "corrections": await control.predictions.corrections(model, limit)}
 
 
 async def _evidence(
     control: Parts, model: str, since_s: int, *, whole_hours: bool = True
 ) -> dict[int, dict[str, float]]:
-    if not await versions_of(control.documents, model):
-        raise unknown_model(model)
+    await _known(control, model)
     minute = (await control.fleet.workers()).now_ms // 60_000
     return await control.predictions.evidence(model, first_minute(minute, since_s), whole_hours=whole_hours)
+
+
+async def _known(control: Parts, model: str) -> None:
+    if not await versions_of(control.documents, model):
+        raise unknown_model(model)
 
 
 def _feature_drift(before: Table, current: Table, *, alpha: float) -> list[dict[str, Any]]:
