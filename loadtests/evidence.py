@@ -134,7 +134,7 @@ async def measure(*, labels: int, rounds: int, directory: Path) -> None:
     print(f"evidence of 10 versions over 24 h, read   {found['read_ms']:8.1f} ms")
     print(f"  and compared                           {found['compared_ms']:8.1f} ms")
     print(f"labels through one gateway process       {found['labels_per_s']:8,.0f} a second")
-    save("evidence", found)
+    save("evidence", {"rounds": [found]})
 
 
 def main() -> None:
