@@ -182,7 +182,7 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, 
     return tuple(
         f"{path}: {was.get(path, 'none')} -> {now.get(path, 'none')}"
         for path in [*was, *(path for path in now if path not in was)]
-        if was.get(path) != now.get(path)
+        if was.get(path, "none") != now.get(path, "none")
     )
 
 

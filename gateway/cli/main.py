@@ -23,6 +23,7 @@ COMMANDS = {
     "route": ("gateway.cli.route:route", "Show and change how a model's requests are split."),
     "cutover": ("gateway.cli.cutover:cutover", "Blue/green: make another version live, or go back."),
     "rollout": ("gateway.cli.rollout:rollout", "Move traffic to a version by itself, on evidence."),
+    "deploy": ("gateway.cli.deploy:deploy", "What a pipeline calls: register a version and roll it out."),
     "compare": ("gateway.cli.compare:compare", "Versions side by side: latency, errors, accuracy."),
     "drift": ("gateway.cli.drift:drift", "Have the answers changed, before any label comes?"),
     "feedback": ("gateway.cli.feedback:feedback", "What became of labels."),
