@@ -11,13 +11,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
 from gateway.cli.folder import Folder
 from gateway.cli.folder_diff import APPLIED, Item, Kind, compared
 from gateway.cli.installed import Installed, installed
 from gateway.cli.session import How, Session, report_applied, report_change
 from gateway.contract.errors import TurnoutError
+from gateway.contract.route import Route
+from gateway.core.diff import differences
 
 T = TypeVar("T")
+HISTORY = 100  # changes of a route that are looked through: a rollout has fewer
 BATCH = 256  # routes that the control API takes at once
 _WISHED = frozenset({Kind.MISSING, Kind.DIFFERS})
 
@@ -56,7 +61,35 @@ def compare_with_installed(session: Session, wanted: Folder) -> Comparison:
         for result in session.client.post("diff", body={"documents": batch})["results"]:
             changes[result["model"]] = tuple(result["changes"])
             expected[result["model"]] = result["revision"]
-    return Comparison(wanted, found, compared(wanted, found, changes), expected)
+    moved = {
+        model
+        for model, differs in changes.items()
+        if differs
+        and expected[model]
+        and _is_before_rollout(session, (wanted.routes or {})[model], expected[model])
+    }
+    return Comparison(wanted, found, compared(wanted, found, changes, moved), expected)
+
+
+def _is_before_rollout(session: Session, document: Mapping[str, Any], revision: int) -> bool:
+    """Is this the form with which its last rollout began, and was nothing changed since that ended?"""
+    model = str(document["model"])
+    try:
+        rollout = session.client.get("models", model, "rollout")
+    except TurnoutError as error:
+        if error.code != "not_found":
+            raise
+        return False
+    if rollout["phase"] != "succeeded" or revision > rollout["revision"]:
+        return False
+    history = session.client.get("routes", model, "history", limit=HISTORY)["history"]
+    before = next((entry["document"] for entry in history if entry["at_ms"] < rollout["started_ms"]), None)
+    try:
+        return before is not None and not differences(
+            Route.model_validate(before), Route.model_validate(document)
+        )
+    except ValidationError:
+        return False
 
 
 def tell(session: Session, comparison: Comparison) -> None:
@@ -95,12 +128,14 @@ def apply_folder(session: Session, wanted: Folder, *, how: How, prune: bool) -> 
 
 
 def _is_done(item: Item, *, prune: bool) -> bool:
-    return item.part in APPLIED and (item.kind in _WISHED or prune)
+    return item.part in APPLIED and (item.kind in _WISHED or (prune and item.kind is Kind.SURPLUS))
 
 
 def _tell_left(session: Session, left: Sequence[Item]) -> None:
     for item in left:
-        if item.part in APPLIED:
+        if item.kind is Kind.MOVED:
+            session.out.warning(f"{item.part} {item.name} stays as its rollout made it")
+        elif item.part in APPLIED:
             session.out.warning(f"{item.part} {item.name} is not in the folder: --prune would remove it")
         elif item.kind in _WISHED:
             how = f": {item.command}" if item.command else "; a version never changes: choose another name"

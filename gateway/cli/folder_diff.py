@@ -6,7 +6,7 @@ rollout goes on is told apart (`Kind.BUSY`): until it ends its route is the roll
 """
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -21,6 +21,7 @@ class Kind(StrEnum):
     DIFFERS = "differs"
     SURPLUS = "surplus"  # installed only
     BUSY = "busy"  # a route that a rollout is moving
+    MOVED = "moved"  # a route that a rollout has moved; the folder has its form before
 
 
 _WORDS = {
@@ -28,6 +29,7 @@ _WORDS = {
     Kind.DIFFERS: "differs",
     Kind.SURPLUS: "is installed and not in the folder",
     Kind.BUSY: "is left alone: its rollout goes on",
+    Kind.MOVED: "was moved by a rollout since the folder was written: export and commit it",
 }
 APPLIED = frozenset({"route", "policy", "alias"})  # what `apply` changes; the others it only compares
 
@@ -57,16 +59,20 @@ class Item:
 
 
 def compared(
-    wanted: Folder, found: Installed, route_changes: Mapping[str, tuple[str, ...]]
+    wanted: Folder,
+    found: Installed,
+    route_changes: Mapping[str, tuple[str, ...]],
+    moved: Collection[str] = (),
 ) -> tuple[Item, ...]:
     """In the order in which `apply` goes: policies, routes, aliases; then versions and keys.
 
-    `route_changes`: model -> differences, of the routes of the folder.
+    `route_changes`: model -> differences, of the routes of the folder. `moved`: models whose rollout made the
+    present route, out of what the folder says.
     """
     present = found.folder
     return (
         *_policies(wanted, present),
-        *_routes(wanted, found, route_changes),
+        *_routes(wanted, found, route_changes, moved),
         *_aliases(wanted, present),
         *_versions(wanted, present),
         *_keys(wanted, found),
@@ -86,7 +92,12 @@ def _policies(wanted: Folder, present: Folder) -> Iterator[Item]:
             yield Item("policy", name, Kind.DIFFERS, changes)
 
 
-def _routes(wanted: Folder, found: Installed, route_changes: Mapping[str, tuple[str, ...]]) -> Iterator[Item]:
+def _routes(
+    wanted: Folder,
+    found: Installed,
+    route_changes: Mapping[str, tuple[str, ...]],
+    moved: Collection[str],
+) -> Iterator[Item]:
     if wanted.routes is None:
         return
     # A route that cannot be read is in `route_revisions`, but not in the folder of what is installed.
@@ -97,6 +108,8 @@ def _routes(wanted: Folder, found: Installed, route_changes: Mapping[str, tuple[
         if model in found.rolling:
             command = f"turnout rollout status {model}"
             yield Item("route", model, Kind.BUSY, changes, command)
+        elif model in moved:
+            yield Item("route", model, Kind.MOVED, changes)
         elif model not in wanted.routes:
             yield Item("route", model, Kind.SURPLUS)
         elif model not in found.route_revisions:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
+from gateway.cli import deploy
 from tests.cli.conftest import Installation, Result, Run
 from tests.control.test_models import model_file
 from tests.control.world import add_worker
@@ -107,6 +108,22 @@ def test_a_rollout_that_goes_on_is_found_again_and_followed(pipeline: Pipeline) 
     pipeline.run("rollout", "promote", "identity")
     followed = pipeline.deploy("b", "--wait")
     assert (followed.code, found in followed.out) == (0, True)
+
+
+def test_of_two_that_start_at_once_the_slower_follows_the_rollout_of_the_faster(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.use(SLOW)
+    assert pipeline.deploy("b").code == 0
+    known, looks = deploy._known, []
+
+    def not_yet(*wanted: Any) -> Any:
+        looks.append(wanted)
+        return None if len(looks) == 1 else known(*wanted)
+
+    monkeypatch.setattr(deploy, "_known", not_yet)
+    slower = pipeline.deploy("b")
+    assert (slower.code, len(looks)) == (0, 2), slower.err
 
 
 def test_another_plan_or_candidate_meanwhile_is_a_conflict(pipeline: Pipeline) -> None:

@@ -7,7 +7,10 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
+from gateway.cli import folder_apply
 from gateway.cli.files import read_documents, write_documents
+from gateway.cli.folder import Folder
+from gateway.cli.session import Session
 from tests.cli.conftest import Installation, Result, Run
 from tests.control.world import add_ready_versions, digest_of
 
@@ -176,6 +179,29 @@ def test_where_it_stops_half_way_it_says_so_and_the_same_command_goes_on(
     assert run("diff", "--dir", folder).code == 0
 
 
+def test_what_somebody_else_changes_meanwhile_is_a_conflict_and_not_lost(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder / "routes" / "digits.yaml", route("1"))
+    compare = folder_apply.compare_with_installed
+
+    def and_then_another(session: Session, wanted: Folder) -> folder_apply.Comparison:
+        found = compare(session, wanted)
+        body = {
+            "edit": {
+                "kind": "split",
+                "split": [{"version": "2", "weight": 50}, {"version": "1", "weight": 50}],
+            }
+        }
+        session.client.post("routes", "digits", "edit", body=body)
+        return found
+
+    monkeypatch.setattr(folder_apply, "compare_with_installed", and_then_another)
+    lost = run("apply", "--dir", folder)
+    assert (lost.code, "stopped at: write routes digits" in lost.err) == (4, True)
+    assert "2=50" in run("route", "list").out
+
+
 def test_a_route_that_a_rollout_moves_is_no_drift_and_left_alone(
     run: Run, folder: Path, tmp_path: Path
 ) -> None:
@@ -188,6 +214,24 @@ def test_a_route_that_a_rollout_moves_is_no_drift_and_left_alone(
     assert (found.code, "its rollout goes on" in found.out) == (0, True), found.out
     assert run("apply", "--dir", folder, "--prune").code == 0
     assert json.loads(run("rollout", "status", "digits", "--json").out)["phase"] == "running"
+
+
+def test_what_a_rollout_has_moved_is_drift_that_apply_does_not_take_back(
+    run: Run, folder: Path, tmp_path: Path
+) -> None:
+    run("policy", "rm", "calm")
+    (folder / "policies" / "calm.yaml").unlink()
+    plan = tmp_path / "plan.yaml"
+    write(plan, {"steps": [{"weight": 30}, {"weight": 100}]})
+    assert run("rollout", "start", "digits", "--to", "2", "--plan", plan, "--wait").code == 0
+    found = run("diff", "--dir", folder)
+    assert (found.code, "was moved by a rollout" in found.out) == (2, True), found.out
+    applied = run("apply", "--dir", folder, "--prune")
+    assert (applied.code, "stays as its rollout made it" in applied.err) == (0, True)
+    assert "2=100" in run("route", "list").out
+    write(folder / "routes" / "digits.yaml", route("3"))
+    assert run("apply", "--dir", folder).code == 0
+    assert "3=100" in run("route", "list").out
 
 
 def test_an_export_removes_only_what_an_export_wrote(run: Run, folder: Path) -> None:

@@ -94,7 +94,7 @@ def test_the_steps_of_github_actions_deploy_a_commit(project: Project) -> None:
     variables = {
         "GITHUB_SHA": sha, "GITHUB_WORKSPACE": str(project.directory), "GITHUB_STEP_SUMMARY": str(summary),
     }  # fmt: skip
-    for step in (*steps, steps[-1]):  # a job that is run again ends the same way
+    for step in (*steps, *steps):  # a job that is run again ends the same way, and takes nothing back
         done = project.run(step, **variables)
         assert done.returncode == 0, done.stdout + done.stderr
     assert f"# digits {sha[:12]}: succeeded" in summary.read_text()
@@ -117,6 +117,6 @@ def test_the_steps_of_gitlab_deploy_a_commit_and_find_drift(project: Project) ->
     assert f"digits {sha[:8]}: succeeded" in (project.directory / "summary.md").read_text()
     (drift,) = jobs["drift"]["script"]
     found = project.run(drift, **variables)
-    assert (found.returncode, "route digits differs" in found.stdout) == (2, True)
+    assert (found.returncode, "route digits was moved by a rollout" in found.stdout) == (2, True)
     sync(project)
     assert project.run(drift, **variables).returncode == 0
