@@ -84,11 +84,12 @@ def plot_shares(report: Report, figure: Any) -> Any:
     for version in sorted({version for form in report.live for version, _ in form.shares}):
         points = [(max(form.at_ms, begins), dict(form.shares).get(version, 0.0)) for form in report.live]
         points.append((ends, points[-1][1]))
-        times = [_time(at_ms) for at_ms, _ in points]
+        times = [_utc(at_ms) for at_ms, _ in points]
         axes.step(times, [share for _, share in points], where="post", label=f"version {version}")
-    axes.set_xlim(_time(begins), _time(ends))
+    axes.set_xlim(_utc(begins), _utc(ends))
     axes.set_ylim(0, 105)
     axes.set_ylabel("percent of the split")
+    axes.set_xlabel("UTC")
     if report.live:
         axes.legend()
     figure.autofmt_xdate()
@@ -110,3 +111,7 @@ def _figure(file: Path) -> Any:
 
 def _time(at_ms: float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(at_ms / 1000)
+
+
+def _utc(at_ms: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC)

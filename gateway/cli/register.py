@@ -47,7 +47,8 @@ _DESCRIBING = (
     click.option(
         "--workers",
         type=click.IntRange(0, 64),
-        help="How many workers to keep. Default for a new version: 1.",
+        help="How many workers to keep. Default for a new version: 1; with `deploy` as many as of the one "
+        "that it replaces.",
     ),
     _ROOTS,
 )

@@ -10,6 +10,9 @@ import yaml
 from redis.asyncio import Redis
 
 from gateway.cli import deploy
+from gateway.cli.deploy_summary import deployed_page
+from gateway.contract.rollout import ENDED, Phase
+from gateway.core.page import markdown
 from tests.cli.conftest import Installation, Result, Run
 from tests.control.test_models import model_file
 from tests.control.world import add_worker
@@ -168,6 +171,41 @@ def test_a_version_without_a_worker_is_not_rolled_out(pipeline: Pipeline) -> Non
     failed = pipeline.deploy("c", "--wait")
     assert (failed.code, "is a supervisor running" in failed.err) == (1, True)
     assert "never had a rollout" in pipeline.run("rollout", "status", "identity").err
+
+
+def test_a_model_without_a_route_is_not_rolled_out_and_told_how_to_get_one(pipeline: Pipeline) -> None:
+    pipeline.run("route", "delete", "identity", "--yes")
+    refused = pipeline.deploy("b", "--wait")
+    assert (refused.code, "turnout route" in refused.err) == (2, True), refused.err
+
+
+EXIT_CODES = {
+    Phase.RUNNING: 0, Phase.SUCCEEDED: 0, Phase.ROLLED_BACK: 1, Phase.ABORTED: 1, Phase.FROZEN: 1,
+    Phase.PAUSED: 1,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_the_exit_code_of_every_phase(phase: Phase) -> None:
+    code, words = deploy._ending({"phase": phase.value, "is_over": phase in ENDED})
+    assert (code, words) == (EXIT_CODES[phase], phase.value.replace("_", " "))
+
+
+def test_the_summary_has_every_verdict_with_its_numbers() -> None:
+    fail = {"outcome": "FAIL", "sentence": "accuracy of 4 is at least 31.4 points worse"}
+    hold = {"outcome": "HOLD", "sentence": "not decided: 12 labels"}
+    event = {"at_ms": 0, "step": 1, "what": "rolled_back", "author": "rollout/r1", "sentence": "bad"}
+    rollout = {
+        "rollout_id": "r1", "baseline": "2", "candidate": "4", "author": "ci", "reason": "merge | 7",
+        "started_ms": 0, "sentence": "a gate said FAIL", "is_over": True, "step": 1, "steps": [{}, {}],
+        "events": [{**event, "verdicts": [fail]}], "progress": {"step": 1, "verdicts": [hold]},
+    }  # fmt: skip
+    text = markdown(deployed_page("digits", "4", "rolled back", rollout=rollout, versions=[]))
+    for words in ("31.4 points worse", "| rolled back | rollout/r1 |", "merge \\| 7", "a gate said FAIL"):
+        assert words in text
+    assert "12 labels" not in text
+    goes_on = {**rollout, "is_over": False}
+    assert "12 labels" in markdown(deployed_page("digits", "4", "running", rollout=goes_on, versions=[]))
 
 
 def test_what_answers_everything_already_needs_no_rollout(pipeline: Pipeline) -> None:
