@@ -1,24 +1,40 @@
-"""`turnout apply`, `turnout diff` and `turnout export`: routes as files."""
+"""`turnout apply`, `turnout diff` and `turnout export`: routes as a file, or the installation as a folder."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from gateway.cli.files import read_documents, write_documents
+from gateway.cli.folder import read_folder, write_folder
+from gateway.cli.folder_apply import apply_folder, compare_with_installed, tell
+from gateway.cli.installed import installed
 from gateway.cli.session import How, Session, mutating, operator, report_applied, report_change
 
 _FILE = click.option(
-    "-f", "--file", "path", required=True, metavar="FILE", help="YAML, several documents with ---; - = stdin."
+    "-f", "--file", "path", metavar="FILE", help="Routes as YAML, several with ---; - = stdin."
 )
+_DIR = click.option(
+    "--dir", "directory", type=click.Path(path_type=Path), metavar="DIR",
+    help="The installation as a folder: routes, policies, aliases; versions and keys are compared.",
+)  # fmt: skip
 
 
 @click.command()
 @_FILE
+@_DIR
+@click.option("--prune", is_flag=True, help="Of a folder: remove what is in no file of it.")
 @mutating
 @operator
-def apply(session: Session, path: str, how: How) -> int:
-    """Write route documents in one commit: all of them or none."""
-    documents = read_documents(path)
+def apply(session: Session, path: str | None, directory: Path | None, prune: bool, how: How) -> int:
+    """Write route documents in one commit, all of them or none; or bring everything to what a folder says."""
+    if directory is not None and path is None:
+        if how.expect is not None:
+            raise click.UsageError("--expect is one route's revision: it does not go with --dir")
+        return apply_folder(session, read_folder(directory), how=how, prune=prune)
+    if prune:
+        raise click.UsageError("--prune goes with --dir only")
+    documents = read_documents(_one_of(path, directory))
     body = {name: value for name, value in how.body().items() if name != "expected_revision"}
     if how.expect is not None:
         if len(documents) > 1:
@@ -33,10 +49,14 @@ def apply(session: Session, path: str, how: How) -> int:
 
 @click.command()
 @_FILE
+@_DIR
 @operator
-def diff(session: Session, path: str) -> int:
+def diff(session: Session, path: str | None, directory: Path | None) -> int:
     """What would `apply` change? Exit code 2 if anything."""
-    result = session.client.post("diff", body={"documents": read_documents(path)})
+    if directory is not None and path is None:
+        return _diff_folder(session, directory)
+    documents = read_documents(_one_of(path, directory))
+    result = session.client.post("diff", body={"documents": documents})
     session.out.value(result)
     for route in result["results"]:
         if not route["changes"]:
@@ -50,9 +70,17 @@ def diff(session: Session, path: str) -> int:
 
 @click.command()
 @click.argument("models", nargs=-1)
+@click.option(
+    "--dir", "directory", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Write everything into this folder instead: routes, policies, versions, aliases, roles.",
+)  # fmt: skip
 @operator
-def export(session: Session, models: tuple[str, ...]) -> int:
-    """Print the routes (of MODELS, or all) as a file for `turnout apply`."""
+def export(session: Session, models: tuple[str, ...], directory: Path | None) -> int:
+    """Print the routes (of MODELS, or all) as a file for `turnout apply`; or write the installation."""
+    if directory is not None:
+        if models:
+            raise click.UsageError("--dir is about all models")
+        return _export_folder(session, directory)
     found = session.client.get("export")
     documents: list[dict[str, Any]] = found["documents"]
     if models:
@@ -67,3 +95,42 @@ def export(session: Session, models: tuple[str, ...]) -> int:
     for problem in found["problems"]:
         session.out.warning(problem)
     return 1 if found["problems"] else 0
+
+
+def _one_of(path: str | None, directory: Path | None) -> str:
+    if path is None or directory is not None:
+        raise click.UsageError("give exactly one of -f FILE and --dir DIR")
+    return path
+
+
+def _diff_folder(session: Session, directory: Path) -> int:
+    comparison = compare_with_installed(session, read_folder(directory))
+    tell(session, comparison)
+    told = [item.told() for item in comparison.items]
+    session.out.value({"drift": comparison.drift, "items": told, "problems": list(comparison.found.problems)})
+    if not comparison.drift:
+        session.out.line(f"the installation is as {directory} says")
+    return 2 if comparison.drift else 0
+
+
+def _export_folder(session: Session, directory: Path) -> int:
+    found = installed(session.client)
+    for warning in write_folder(directory, found.folder):
+        session.out.warning(warning)
+    for problem in found.problems:
+        session.out.warning(f"left out: {problem}")
+    if found.folder.roles is None:
+        session.out.warning("roles.yaml is left as it was: only admins see keys")
+    counts = {part: len(getattr(found.folder, part)) for part in found.folder.parts}
+    session.out.value({"dir": str(directory), "counts": counts, "problems": list(found.problems)})
+    session.out.line(
+        f"{directory}: " + ", ".join(f"{count} {_named(part, count)}" for part, count in counts.items())
+    )
+    return 1 if found.problems else 0
+
+
+def _named(part: str, count: int) -> str:
+    """`roles` are keys to people."""
+    plural = "keys" if part == "roles" else part
+    singular = {"policies": "policy", "aliases": "alias"}.get(plural, plural.removesuffix("s"))
+    return singular if count == 1 else plural

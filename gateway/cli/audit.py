@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.audit_report import report
 from gateway.cli.session import Session, operator
 from gateway.cli.words import document_lines, moment
 from gateway.contract.errors import CallerError, TurnoutError
@@ -32,6 +33,9 @@ class _OrLog(click.Group):
 @click.group(cls=_OrLog)
 def audit() -> None:
     """Who changed what, when and why; what was live; is the record whole?"""
+
+
+audit.add_command(report)
 
 
 @audit.command()

@@ -17,8 +17,11 @@ import yaml
 MAX_FILE_BYTES = 4 * 1024 * 1024
 # Keys whose values are words, whatever they look like.
 _WORDS = frozenset(
-    {"version", "blue", "green", "fallback", "model", "name", "exact", "prefix", "candidate", "baseline"}
-)
+    {
+        "version", "blue", "green", "fallback", "model", "name", "exact", "prefix", "candidate", "baseline",
+        "alias", "digest", "git_commit", "data_digest", "policy", "run_id",
+    }
+)  # fmt: skip
 
 
 class _Loader(yaml.SafeLoader):
@@ -77,9 +80,23 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _int)
 _Loader.add_constructor("tag:yaml.org,2002:map", _map)
 
 
-def read_documents(path: str) -> list[dict[str, Any]]:
+class _Dumper(yaml.SafeDumper):
+    """Quotes every word that `_Loader` would take for something else: `1e3` is a name, not a thousand."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {  # noqa: RUF012
+        first: [
+            *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
+            *_Loader.yaml_implicit_resolvers.get(first, []),
+        ]
+        for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+    }
+
+
+def read_documents(
+    path: str, *, may_be_empty: bool = False, max_bytes: int = MAX_FILE_BYTES
+) -> list[dict[str, Any]]:
     """Every document of a file, `-` = standard input; what is wrong with it is the caller's wrong use."""
-    text = _text(path)
+    text = _text(path, max_bytes)
     try:
         found = [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
     except yaml.MarkedYAMLError as error:
@@ -90,12 +107,12 @@ def read_documents(path: str) -> list[dict[str, Any]]:
         raise click.UsageError(f"{path}: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise click.UsageError(f"{path}: nested too deeply") from None
-    if not found:
+    if not found and not may_be_empty:
         raise click.UsageError(f"{path}: there is no document in it")
     for index, document in enumerate(found):
         name = path if len(found) == 1 else f"{path}, document {index + 1}"
         if not isinstance(document, dict):
-            raise click.UsageError(f"{name}: a route document is a mapping that begins with `model:`")
+            raise click.UsageError(f"{name}: a document is a mapping; that of a route begins with `model:`")
         if unspeakable := next(_unspeakable(document, ""), None):
             raise click.UsageError(f"{name}: {unspeakable}: not a number")
     return found
@@ -103,18 +120,20 @@ def read_documents(path: str) -> list[dict[str, Any]]:
 
 def write_documents(documents: list[dict[str, Any]]) -> str:
     """The documents as `read_documents` takes them."""
-    text: str = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, explicit_start=True)
+    text: str = yaml.dump_all(
+        documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, explicit_start=True
+    )
     return text
 
 
-def _text(path: str) -> str:
+def _text(path: str, max_bytes: int) -> str:
     try:
         with click.open_file(path, "rb") as file:
-            data: bytes = file.read(MAX_FILE_BYTES + 1)
+            data: bytes = file.read(max_bytes + 1)
     except OSError as error:
         raise click.UsageError(f"{path}: {error.strerror}") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise click.UsageError(f"{path}: longer than {MAX_FILE_BYTES // 1024 // 1024} MiB; routes are not")
+    if len(data) > max_bytes:
+        raise click.UsageError(f"{path}: longer than {max_bytes // 1024 // 1024} MiB; routes are not")
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from gateway.core.report import Report
+
 SUFFIXES = (".png", ".svg")
 _COLOURS = {
     "succeeded": "tab:green", "promoted": "tab:green", "advanced": "tab:blue", "entered": "tab:blue",
@@ -75,6 +77,25 @@ def plot_series(model: str, series: Sequence[Mapping[str, Any]], file: Path) -> 
     figure.savefig(file)
 
 
+def plot_shares(report: Report, figure: Any) -> Any:
+    """Each version's percent of the split over the report's time, drawn into this figure."""
+    axes = figure.add_subplot()
+    begins, ends = report.since_ms, report.until_ms
+    for version in sorted({version for form in report.live for version, _ in form.shares}):
+        points = [(max(form.at_ms, begins), dict(form.shares).get(version, 0.0)) for form in report.live]
+        points.append((ends, points[-1][1]))
+        times = [_utc(at_ms) for at_ms, _ in points]
+        axes.step(times, [share for _, share in points], where="post", label=f"version {version}")
+    axes.set_xlim(_utc(begins), _utc(ends))
+    axes.set_ylim(0, 105)
+    axes.set_ylabel("percent of the split")
+    axes.set_xlabel("UTC")
+    if report.live:
+        axes.legend()
+    figure.autofmt_xdate()
+    return figure
+
+
 def _figure(file: Path) -> Any:
     """An empty picture; wrong use where the suffix or the library is missing."""
     if file.suffix.lower() not in SUFFIXES:
@@ -90,3 +111,7 @@ def _figure(file: Path) -> Any:
 
 def _time(at_ms: float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(at_ms / 1000)
+
+
+def _utc(at_ms: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(at_ms / 1000, datetime.UTC)

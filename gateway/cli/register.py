@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from gateway.cli.pools import wait_for_pool
-from gateway.cli.session import Session, operator
+from gateway.cli.session import Command, Session, operator
 from gateway.cli.words import bytes_words, tensors_words
 from gateway.contract.errors import CallerError, TurnoutError
 from gateway.contract.lineage import MAX_CARD_BYTES, MAX_ENTRIES
@@ -31,6 +31,36 @@ _ROOTS = click.option(
 )  # fmt: skip
 
 
+_DESCRIBING = (
+    click.option("--owner", default="", help="Who answers for it."),
+    click.option("--notes", default="", help="What is to be known about it."),
+    click.option("--source", default="", help="Where it came from. Default: what --from says, made exact."),
+    click.option("--card", metavar="FILE", help="Its model card, Markdown, at most 64 KiB."),
+    click.option(
+        "--metric",
+        "metrics",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A number about it, such as accuracy=0.97.",
+    ),
+    click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE"),
+    click.option(
+        "--workers",
+        type=click.IntRange(0, 64),
+        help="How many workers to keep. Default for a new version: 1; with `deploy` as many as of the one "
+        "that it replaces.",
+    ),
+    _ROOTS,
+)
+
+
+def describing(command: Command) -> Command:
+    """What is said about a version, and where its source may lie: `described` takes all of it but `roots`."""
+    for option in reversed(_DESCRIBING):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("name", metavar="MODEL")
 @click.option(
@@ -41,22 +71,7 @@ _ROOTS = click.option(
     help="An ONNX file or folder, git+file:///REPO@REV#PATH, git+https://…, dvc+git+…, "
     "mlflow://HOST/models:/NAME@ALIAS.",
 )  # fmt: skip
-@click.option("--owner", default="", help="Who answers for it.")
-@click.option("--notes", default="", help="What is to be known about it.")
-@click.option("--source", default="", help="Where it came from. Default: what --from says, made exact.")
-@click.option("--card", metavar="FILE", help="Its model card, Markdown, at most 64 KiB.")
-@click.option(
-    "--metric",
-    "metrics",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A number about it, such as accuracy=0.97.",
-)
-@click.option("--tag", "tags", multiple=True, metavar="NAME=VALUE")
-@click.option(
-    "--workers", type=click.IntRange(0, 64), help="How many workers to keep. Default for a new version: 1."
-)
-@_ROOTS
+@describing
 @click.option("--wait/--no-wait", default=True, help="Return when its workers are ready. Default: wait.")
 @click.option("--wait-s", type=click.FloatRange(0, 600), default=30.0, show_default=True, metavar="SECONDS")
 @operator
@@ -65,29 +80,17 @@ def register(
     name: str,
     version: str,
     address: str,
-    owner: str,
-    notes: str,
-    source: str,
-    card: str | None,
-    metrics: tuple[str, ...],
-    tags: tuple[str, ...],
-    workers: int | None,
     roots: tuple[Path, ...],
     wait: bool,
     wait_s: float,
+    **said: Any,
 ) -> int:
     """Store a model file and register it as a version: digest and signature are read from the file."""
-    said = {
-        "owner": owner,
-        "notes": notes,
-        "metrics": {key: _number(key, value) for key, value in pairs(metrics)},
-        "tags": dict(pairs(tags)),
-        "card": "" if card is None else _card(Path(card)),
-        "workers": workers,
-    }
+    told = described(**said)
     check_names(name, version)
     with fetched(address, limits=Limits(roots=roots)) as found:
-        result = send(session, name, version, found, {**said, "source": source or found.address})
+        sent = {**told, "source": told["source"] or found.address}
+        result = send(session, name, version, found, sent)
     report(session, result)
     pool = session.client.get("models", name, "versions", version)["pool"]
     code = 0
@@ -95,6 +98,28 @@ def register(
         code, pool = wait_for_pool(session, name, version, workers=pool["wanted"], within_s=wait_s)
     session.out.value({**result, "pool": pool})
     return code
+
+
+def described(
+    *,
+    owner: str,
+    notes: str,
+    source: str,
+    card: str | None,
+    metrics: tuple[str, ...],
+    tags: tuple[str, ...],
+    workers: int | None,
+) -> dict[str, Any]:
+    """What the options of `describing` say, as the control API takes it."""
+    return {
+        "owner": owner,
+        "notes": notes,
+        "source": source,
+        "metrics": {key: _number(key, value) for key, value in pairs(metrics)},
+        "tags": dict(pairs(tags)),
+        "card": "" if card is None else _card(Path(card)),
+        "workers": workers,
+    }
 
 
 @click.command()

@@ -51,7 +51,7 @@ def start(
 
     turnout rollout start digits --to 2 --plan demo --watch
     """
-    body = {"candidate": to, "baseline": baseline, "reason": reason, "dry_run": dry_run, **_plan(plan)}
+    body = {"candidate": to, "baseline": baseline, "reason": reason, "dry_run": dry_run, **plan_body(plan)}
     found = session.client.post("models", model, "rollouts", body=body)
     is_followed = (watch or wait) and not dry_run
     if not is_followed:
@@ -175,7 +175,7 @@ def rehearse(session: Session, model: str, to: str, plan: str, baseline: str | N
 
     The candidate must have been seen, as a shadow or with a share of the traffic.
     """
-    body = {"candidate": to, "baseline": baseline, "since_s": parse_since(since), **_plan(plan)}
+    body = {"candidate": to, "baseline": baseline, "since_s": parse_since(since), **plan_body(plan)}
     found = session.client.post("models", model, "rollouts", "rehearse", body=body)
     session.out.value(found)
     out = session.out
@@ -226,7 +226,7 @@ def plans(session: Session, name: str | None) -> int:
     raise TurnoutError("not_found", f"there is no readable plan named {name}")
 
 
-def _plan(text: str) -> dict[str, Any]:
+def plan_body(text: str) -> dict[str, Any]:
     """A name, or the content of a file."""
     if "/" not in text and not text.endswith((".yaml", ".yml", ".json")) and text != "-":
         return {"template": text}

@@ -1,4 +1,4 @@
-"""Follows a rollout until it is over or waits for somebody. Called by `turnout rollout`."""
+"""Follows a rollout until it is over or waits for somebody. Called by `turnout rollout` and `deploy`."""
 
 import time
 from collections.abc import Mapping
@@ -17,7 +17,20 @@ STOPPED = frozenset({"paused", "frozen"})  # it does not go on by itself
 
 
 def follow(session: Session, model: str, found: Mapping[str, Any], *, is_told: bool) -> int:
-    """Until this rollout is over or waits for somebody."""
+    """Tells how it ended; exit code 0 if it succeeded."""
+    found = until_over(session, model, found, is_told=is_told)
+    session.out.value(found)
+    if is_told and found["progress"] is not None:
+        session.out.line(f"exposed: {radius(found)}")
+    if found["phase"] == "succeeded":
+        session.out.line(f"succeeded: {found['sentence']}")
+        return 0
+    session.out.failure(f"{found['phase'].replace('_', ' ')}: {found['sentence']}")
+    return 1
+
+
+def until_over(session: Session, model: str, found: Mapping[str, Any], *, is_told: bool) -> Mapping[str, Any]:
+    """The rollout as it was when it was over or waited for somebody."""
     rollout_id, teller = found["rollout_id"], Teller(session, len(found["events"]))
     away_since_s: float | None = None
     while not found["is_over"] and found["phase"] not in STOPPED:
@@ -36,14 +49,7 @@ def follow(session: Session, model: str, found: Mapping[str, Any], *, is_told: b
             )
         if is_told:
             teller.tell(found)
-    session.out.value(found)
-    if is_told and found["progress"] is not None:
-        session.out.line(f"exposed: {radius(found)}")
-    if found["phase"] == "succeeded":
-        session.out.line(f"succeeded: {found['sentence']}")
-        return 0
-    session.out.failure(f"{found['phase'].replace('_', ' ')}: {found['sentence']}")
-    return 1
+    return found
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from gateway.cli.exits import exit_code
 from gateway.cli.output import Output
 from gateway.contract.errors import TurnoutError
 
-PATIENCE_S = {"verify": 600.0}  # commands that look through everything
+PATIENCE_S = {"verify": 600.0, "report": 600.0}  # commands that look through everything
 DEFAULT_URL = "http://127.0.0.1:8090"
 Command = Callable[..., int]
 

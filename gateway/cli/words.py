@@ -98,6 +98,11 @@ def moment(at_ms: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_ms / 1000))
 
 
+def utc(at_ms: int) -> str:
+    """For what others read elsewhere."""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(at_ms / 1000))
+
+
 def bytes_words(size: int) -> str:
     for unit in ("B", "kB", "MB"):
         if size < 1000:

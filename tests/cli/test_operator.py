@@ -187,7 +187,7 @@ BAD_FILES = [
     ("model: digits\nsplit: [{version: 1, weight: .nan}]\n", "split.0.weight: not a number"),
     ("model: digits\nmodel: iris\n", "the key model appears twice"),
     ("model: [digits\n", "line 2"),
-    ("- 1\n", "a route document is a mapping"),
+    ("- 1\n", "a document is a mapping"),
     ("", "there is no document in it"),
     ("x: " + "y" * 5_000_000, "longer than 4 MiB"),
 ]
