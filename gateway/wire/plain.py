@@ -28,8 +28,11 @@ _LENGTH = b"content-length"
 _UNIT = b"turnout-unit"
 # Headers whose values differ from request to request; the others of a client are usually always the same.
 _VARIED = frozenset(
-    {_LENGTH, _UNIT, b"turnout-prediction-id", b"traceparent", b"tracestate", b"x-request-id"}
-)
+    {
+        _LENGTH, _UNIT, b"turnout-prediction-id", b"turnout-attempt", b"traceparent", b"tracestate",
+        b"x-request-id",
+    }
+)  # fmt: skip
 _LINE_OF = dict.fromkeys(_VARIED, rb": ([!-~]++)\r\n") | {_LENGTH: rb": ([0-9]{1,15}+)\r\n"}
 MOST_KNOWN = 256  # expressions of each kind, and keys that came once
 MOST_BYTES = 1024  # of what one is made of, which takes a microsecond a byte
@@ -99,8 +102,8 @@ class Head:
         length = fields[_LENGTH] = found[self.length_at]
         if int(length) != len(data) - end or len(data) > self.most_bytes:
             return None
-        if self.others:
-            fields.update((name, found[at]) for at, name in self.others)
+        for at, name in self.others:
+            fields[name] = found[at]
         return self.path, fields, data[end:]
 
 

@@ -370,6 +370,21 @@ def made_up(value: bytes) -> tuple[bytes, dict[bytes, bytes], bytes]:
     return b"/", {b"host": b"a", b"x": value, b"content-length": b"0"}, b""
 
 
+def test_a_workers_requests_are_of_one_head_whatever_their_attempts() -> None:
+    heads, shape = Heads(), Shape((b"host", b"content-length", b"turnout-attempt"))
+
+    def sent(attempt: int) -> bytes:
+        head = b"POST /a HTTP/1.1\r\nhost: worker\r\ncontent-length: 2\r\nturnout-attempt: %d\r\n\r\n{}"
+        return head % attempt
+
+    for attempt in (1, 2):
+        plain = shape.read(sent(attempt), Limits())
+        assert plain is not None
+        head = heads.head(shape, plain, Limits())
+    assert head is not None
+    assert head.read(sent(3), Limits()) == shape.read(sent(3), Limits())
+
+
 def test_made_up_heads_cost_no_memory_and_keep_no_other_out() -> None:
     heads = Heads()
     for number in range(10_000):
