@@ -162,7 +162,7 @@ def _follow_to(session: Session, name: str, address: str, version: str, *, limit
         return
     with fetched(address, limits=limits) as found:
         report(session, send(session, name, version, found, {"source": found.address}))
-    session.out.line(f"to roll it out: turnout rollout start {name} {version}")
+    session.out.line(f"to roll it out: turnout rollout start {name} --to {version} --plan standard")
 
 
 def send(
