@@ -377,10 +377,12 @@ def test_a_workers_requests_are_of_one_head_whatever_their_attempts() -> None:
         head = b"POST /a HTTP/1.1\r\nhost: worker\r\ncontent-length: 2\r\nturnout-attempt: %d\r\n\r\n{}"
         return head % attempt
 
-    for attempt in (1, 2):
-        plain = shape.read(sent(attempt), Limits())
-        assert plain is not None
-        head = heads.head(shape, plain, Limits())
+    plain = shape.read(sent(1), Limits())
+    assert plain is not None
+    assert heads.head(shape, plain, Limits()) is None  # seen once
+    again = shape.read(sent(2), Limits())
+    assert again is not None
+    head = heads.head(shape, again, Limits())
     assert head is not None
     assert head.read(sent(3), Limits()) == shape.read(sent(3), Limits())
 
