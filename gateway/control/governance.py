@@ -24,7 +24,7 @@ from gateway.contract.version import Version
 from gateway.control.parts import Parts
 from gateway.core.compare import compare
 from gateway.core.dossier import dossier, dossier_hash
-from gateway.core.policy import Broken, Known, judge_change, judge_plan
+from gateway.core.policy import Broken, ModelFacts, judge_change, judge_plan
 
 EVIDENCE_MINUTES = 1440  # what a dossier says of the last day
 
@@ -93,7 +93,7 @@ def refuse(broken: Sequence[Broken], *, force: bool, reason: str, role: Role = R
 
 async def known_of(
     parts: Parts, model: str, policies: Sequence[Policy] = (), *, plan: Plan | None = None
-) -> Known:
+) -> ModelFacts:
     """`dossiers` are made where one of the policies asks for approvals."""
     prefix = keys.version_field(model, "")
     envelopes = await parts.documents.all(prefix)
@@ -105,7 +105,7 @@ async def known_of(
             continue
         versions[version.version] = version
     needs_dossiers = any(policy.approvals is not None and policy.is_about(model) for policy in policies)
-    return Known(
+    return ModelFacts(
         versions=versions,
         standings=await standings_of(parts, model),
         authors={field.removeprefix(prefix): envelope.author for field, envelope in envelopes.items()},

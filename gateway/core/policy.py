@@ -36,7 +36,7 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class ModelFacts:
     """What is known of a model's versions. `dossiers` are the hashes of what an approver would see now."""
 
     versions: Mapping[str, Version]
@@ -54,7 +54,7 @@ def judge_change(
     *,
     before: Route | None,
     after: Route,
-    known: Known,
+    known: ModelFacts,
     now: AwareDatetime,
     is_return: bool = False,
 ) -> tuple[Broken, ...]:
@@ -77,7 +77,7 @@ def judge_change(
 
 
 def judge_plan(
-    policies: Sequence[Policy], plan: Plan, *, known: Known, now: AwareDatetime
+    policies: Sequence[Policy], plan: Plan, *, known: ModelFacts, now: AwareDatetime
 ) -> tuple[Broken, ...]:
     """Of a whole plan, before its first step: `plan.model` and `plan.candidate` are set."""
     assert plan.model is not None
@@ -98,7 +98,7 @@ def judge_plan(
     return tuple(found)
 
 
-def is_approved(policy: Policy, version: str, known: Known) -> tuple[bool, str]:
+def is_approved(policy: Policy, version: str, known: ModelFacts) -> tuple[bool, str]:
     """And what is missing, in words."""
     wanted = policy.approvals
     if wanted is None:
@@ -130,7 +130,7 @@ def _shadows(route: Route | None) -> set[str]:
     return set() if route is None else {shadow.version for shadow in route.shadows}
 
 
-def _dead(gained: set[str], copied: set[str], known: Known, model: str) -> Iterator[Broken]:
+def _dead(gained: set[str], copied: set[str], known: ModelFacts, model: str) -> Iterator[Broken]:
     """Not policy: such a version answers nobody, and no force helps."""
     for version in sorted(gained | copied):
         standing = known.standings.get(version)
@@ -144,7 +144,7 @@ def _dead(gained: set[str], copied: set[str], known: Known, model: str) -> Itera
             )
 
 
-def _states(policy: Policy, gained: set[str], copied: set[str], known: Known) -> Iterator[Broken]:
+def _states(policy: Policy, gained: set[str], copied: set[str], known: ModelFacts) -> Iterator[Broken]:
     for rule, versions, allowed in (("answers", gained, policy.answers), ("copies", copied, policy.copies)):
         for version in sorted(versions):
             state = known.state(version)
@@ -156,7 +156,7 @@ def _states(policy: Policy, gained: set[str], copied: set[str], known: Known) ->
                 )
 
 
-def _requirements(policy: Policy, gained: set[str], known: Known) -> Iterator[Broken]:
+def _requirements(policy: Policy, gained: set[str], known: ModelFacts) -> Iterator[Broken]:
     asked = policy.requires
     for name in sorted(gained & known.versions.keys()):
         version = known.versions[name]
@@ -187,7 +187,7 @@ def _requirements(policy: Policy, gained: set[str], known: Known) -> Iterator[Br
                 )
 
 
-def _approvals(policy: Policy, gained: set[str], known: Known) -> Iterator[Broken]:
+def _approvals(policy: Policy, gained: set[str], known: ModelFacts) -> Iterator[Broken]:
     for version in sorted(gained):
         is_enough, missing = is_approved(policy, version, known)
         if not is_enough:

@@ -14,7 +14,7 @@ from gateway.contract.standing import NEXT, Approval, Standing, State
 from gateway.contract.version import Version
 from gateway.core.dossier import dossier, dossier_hash
 from gateway.core.freeze import is_frozen
-from gateway.core.policy import Known, judge_change, judge_plan
+from gateway.core.policy import ModelFacts, judge_change, judge_plan
 from tests.core.test_check import route, version
 
 NOW = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)  # a Wednesday
@@ -24,8 +24,8 @@ def policy(**fields: Any) -> Policy:
     return Policy.model_validate({"policy": "production", **fields})
 
 
-def known(*standings: Standing, versions: tuple[Version, ...] = (), **dossiers: str) -> Known:
-    return Known(
+def known(*standings: Standing, versions: tuple[Version, ...] = (), **dossiers: str) -> ModelFacts:
+    return ModelFacts(
         versions={item.version: item for item in versions or (version("1"), version("2"))},
         standings={item.version: item for item in standings},
         authors={"1": "ann", "2": "ann"},
@@ -46,7 +46,7 @@ def rules(
     after: Route,
     *,
     before: Route | None = None,
-    of: Known | None = None,
+    of: ModelFacts | None = None,
     now: datetime = NOW,
     is_return: bool = False,
 ) -> list[str]:
