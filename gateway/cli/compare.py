@@ -128,6 +128,10 @@ def _slices(session: Session, model: str, versions: tuple[str, ...], since: str)
         [[part["header"], part["value"], *(tell(row) for _, tell in columns)] for part, row in rows],
         empty=f"no slices of {model} in the last {since}: name headers in `record.slices` of its route",
     )
+    for part in found["worse"]:
+        session.out.line(
+            f"{part['version']} is worse than {part['than']} where {part['header']} = {part['value']}"
+        )
     return 0
 
 

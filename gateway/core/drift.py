@@ -12,20 +12,59 @@ Assumptions: values within a sample are independent and of one distribution; the
 values. So a reference that is chosen for its bins must be another one than this: values of bins that were
 not foreseen belong in one bin "other".
 
+The bounds of the distance need no such care: while k bins have been seen, each is tested at alpha /
+(k (k + 1)): the j-th to come up never has more than alpha / (j (j + 1)), all together never more than alpha.
+
 Sources: Krichevsky, Trofimov, "The performance of universal encoding" (1981); Wasserman, Ramdas,
-Balakrishnan, "Universal inference" (2020); Ville (1939). Called by gates and alarms. It knows counts only.
+Balakrishnan, "Universal inference" (2020); Ville (1939). Gates ask `shift`, alarms `drift`. It knows counts
+only.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.core.rates import log_evidence_of_difference, rate_difference
-from gateway.core.statistics import log_mixture
+from gateway.core.rates import log_evidence_of_difference
+from gateway.core.statistics import Interval, log_mixture, rate_interval
 
 _LARGEST = 5  # bins named as those that moved most
 
 Pair = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Two samples over the same bins: the count of each bin in both, and how many values either has."""
+
+    bins: Sequence[str]
+    counts: Sequence[Pair]
+    reference_n: float
+    current_n: float
+
+    @property
+    def distance(self) -> float:
+        """In [0, 1]."""
+        return math.fsum(abs(moved.current_share - moved.reference_share) for moved in self.moved()) / 2
+
+    def moved(self) -> list["Moved"]:
+        return [
+            Moved(name, before / self.reference_n, after / self.current_n)
+            for name, (before, after) in zip(self.bins, self.counts, strict=True)
+        ]
+
+    def interval(self, *, alpha: float, factor: float = 1.0) -> Interval:
+        """Of the distance, at every look, as if every count were `factor` times as large: at least half the
+        sum of the least changes of all bins, at most half the sum of the largest."""
+        k = len(self.bins)
+        each = alpha / (k * (k + 1)) / 2
+        n, m = factor * self.reference_n, factor * self.current_n
+        least = most = 0.0
+        for before, after in self.counts:
+            first = rate_interval(factor * before, n, alpha=each)
+            second = rate_interval(factor * after, m, alpha=each)
+            least += max(0.0, first.low - second.high, second.low - first.high)
+            most += max(first.high - second.low, second.high - first.low)
+        return Interval(least / 2, min(1.0, most / 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,40 +89,37 @@ class Drift:
     largest: tuple[Moved, ...]
 
 
+def shift(reference: Mapping[str, float], current: Mapping[str, float]) -> Shift | None:
+    """Both are bin -> count; None where either is without values."""
+    bins = sorted(
+        name for name in reference.keys() | current.keys() if _count(reference, current, name) > (0, 0)
+    )
+    counts = [_count(reference, current, name) for name in bins]
+    before, after = (math.fsum(pair[side] for pair in counts) for side in (0, 1))
+    return Shift(bins, counts, before, after) if before > 0 and after > 0 else None
+
+
 def drift(reference: Mapping[str, float], current: Mapping[str, float], *, alpha: float) -> Drift:
     """How far `current` is from `reference`, both bin -> count; without values nothing is claimed."""
-    bins = sorted(reference.keys() | current.keys())
-    counts = [(max(0.0, reference.get(name, 0.0)), max(0.0, current.get(name, 0.0))) for name in bins]
-    before, after = (math.fsum(pair[side] for pair in counts) for side in (0, 1))
-    if before <= 0 or after <= 0:
-        return Drift(0.0, 0.0, 1.0, 1.0, before, after, ())
-    moved = [Moved(name, a / before, b / after) for name, (a, b) in zip(bins, counts, strict=True)]
-    low, high = _bounds(counts, (before, after), alpha=alpha)
-    distance = math.fsum(abs(_step(bin_)) for bin_ in moved) / 2
+    found = shift(reference, current)
+    if found is None:
+        return Drift(0.0, 0.0, 1.0, 1.0, math.fsum(reference.values()), math.fsum(current.values()), ())
+    within = found.interval(alpha=alpha)
     return Drift(
-        distance=distance,
-        low=min(low, distance),
-        high=max(high, distance),
-        doubt=math.exp(-max(0.0, log_evidence(counts, (before, after)))),
-        reference_n=before,
-        current_n=after,
-        largest=tuple(sorted(moved, key=lambda bin_: -abs(_step(bin_)))[:_LARGEST]),
+        distance=found.distance,
+        low=within.low,
+        high=within.high,
+        doubt=math.exp(-max(0.0, log_evidence(found.counts, (found.reference_n, found.current_n)))),
+        reference_n=found.reference_n,
+        current_n=found.current_n,
+        largest=tuple(
+            sorted(found.moved(), key=lambda bin_: -abs(bin_.current_share - bin_.reference_share))[:_LARGEST]
+        ),
     )
 
 
-def _step(moved: Moved) -> float:
-    return moved.current_share - moved.reference_share
-
-
-def _bounds(counts: Sequence[Pair], sizes: Pair, *, alpha: float) -> Pair:
-    """Of the distance, from the change of each bin at alpha/bins: it is no less than that of any single bin,
-    and no more than half of the largest changes together."""
-    low = far = 0.0
-    for before, after in counts:
-        change = rate_difference((before, sizes[0]), (after, sizes[1]), alpha=alpha / len(counts))
-        low = max(low, change.low, -change.high)
-        far += max(-change.low, change.high)
-    return low, min(1.0, far / 2)
+def _count(reference: Mapping[str, float], current: Mapping[str, float], name: str) -> Pair:
+    return max(0.0, reference.get(name, 0.0)), max(0.0, current.get(name, 0.0))
 
 
 def log_evidence(counts: Sequence[Pair], sizes: Pair) -> float:

@@ -10,14 +10,14 @@ which of them is used changes while labels arrive.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.contract.evidence import PRIMARY, SHADOW
 from gateway.contract.plan import Gate, Metric
 from gateway.core import gate_words as words
 from gateway.core.contrast import Contrast, contrast
-from gateway.core.gate_drift import drift_interval
+from gateway.core.drift import shift
 from gateway.core.scores import faults, has_numbers
 from gateway.core.statistics import (
     Interval,
@@ -27,7 +27,7 @@ from gateway.core.statistics import (
     mean_interval,
     rate_interval,
 )
-from gateway.core.sums import NOTHING, Sums, Table
+from gateway.core.sums import LARGEST, NOTHING, Sums, Table
 
 _FORESEEN_OUTPUTS = 12
 
@@ -265,27 +265,32 @@ def _drift(asked: Question) -> Reading | str:
         [asked.table.outputs.get((role, version), {}) for role in (PRIMARY, SHADOW)]
         for version in (asked.baseline, asked.candidate)
     )
-    if any(not math.isfinite(value) for part in (*usual, *present) for value in part.values()):
+    if any(not abs(value) <= LARGEST for part in (*usual, *present) for value in part.values()):
         raise Broken("the recorded outputs hold values that are not numbers")
-    found = drift_interval(usual, present, alpha=asked.alpha)
+    found = shift(_added(usual), _added(present))
     if found is None:
         return f"no outputs of both {asked.baseline} and {asked.candidate} yet"
     return Reading(
         found.distance,
-        found.interval,
+        lambda factor: found.interval(alpha=asked.alpha, factor=factor),
         found.current_n,
         "outputs",
         f"{words.count(found.current_n)} outputs of {asked.candidate}, {words.count(found.reference_n)} of"
         f" {asked.baseline}",
         words.plain,
-        may_foresee=found.outputs <= _FORESEEN_OUTPUTS,
+        may_foresee=len(found.bins) <= _FORESEEN_OUTPUTS,
     )
+
+
+def _added(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    outputs = {output for part in parts for output in part}
+    return {output: sum(max(0.0, part.get(output, 0.0)) for part in parts) for output in outputs}
 
 
 def _sound(sums: Sums, whose: str) -> Sums:
     for statistic, value in sums.values.items():
-        if not math.isfinite(value):
-            raise Broken(f"evidence of {whose} is broken: {statistic} is not a number")
+        if not abs(value) <= LARGEST:
+            raise Broken(f"evidence of {whose} is broken: {statistic} is not a number that can be counted")
     return sums
 
 

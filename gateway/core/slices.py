@@ -6,25 +6,45 @@ alpha. The k-th slice gets the share 1 / (k (k + 1)) of alpha: all shares togeth
 appear later, so nobody must know their number at first. Slices that were found worse pass their share on to
 the rest (Holm 1979, weighted; valid at every look because each interval is a confidence sequence).
 
-The order must not depend on how slices do: by first appearance, or as the operator lists them. Called by
-gates.
+The order must not depend on how slices do: by first appearance, or as the operator lists them. Called by the
+control API for all slices of a model; a gate that names one header has its own budget (`core.gates`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
 
+from gateway.core.contrast import contrast
 from gateway.core.statistics import Interval
+from gateway.core.sums import Table
+
+Name = TypeVar("Name", bound=Hashable)
+
+_NOTHING_KNOWN = Interval(-1.0, 1.0)
+
+
+def worse_in(table: Table, baseline: str, candidate: str, *, alpha: float) -> tuple[tuple[str, str], ...]:
+    """The (header, value) of slices in which `candidate` scores worse than `baseline`, the worst first."""
+
+    def interval_in(part: Table) -> Callable[[float], Interval]:
+        def at(level: float) -> Interval:
+            found = contrast(part, baseline, candidate, alpha=level)
+            return _NOTHING_KNOWN if isinstance(found, str) else found.interval(1.0)
+
+        return at
+
+    return worst_slices({of: interval_in(part) for of, part in table.slices.items()}, alpha=alpha)
 
 
 def worst_slices(
-    slices: Mapping[str, Callable[[float], Interval]], *, alpha: float, margin: float = 0.0
-) -> tuple[str, ...]:
+    slices: Mapping[Name, Callable[[float], Interval]], *, alpha: float, margin: float = 0.0
+) -> tuple[Name, ...]:
     """Names of slices whose difference is below `-margin`, most deeply so first.
 
     Each value gives the interval of one slice's difference (positive where the candidate is better) at a
     level of error; a `Contrast` is made at such a level by `core.contrast.contrast`.
     """
     shares = {name: 1 / (place * (place + 1)) for place, name in enumerate(slices, 1)}
-    found: dict[str, float] = {}
+    found: dict[Name, float] = {}
     while True:
         left = 1.0 - sum(shares[name] for name in found)
         more = {

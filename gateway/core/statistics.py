@@ -200,7 +200,7 @@ def needed(n: float, is_decided_at: Callable[[float], bool]) -> float | None:
     factor = 1.0
     while not is_decided_at(factor):
         factor *= 2
-        if factor * n > _MOST_NEEDED:
+        if factor * max(n, 1.0) > _MOST_NEEDED:
             return None
     step = factor / 4
     while step > factor / 64:

@@ -19,7 +19,7 @@ _SIGNED = frozenset({"d", "rw"})  # sums that may be negative: differences of er
 _OF_SLICE = f"{SLICE}|"
 _OUTPUT = "o:"
 _FEATURE = "f:"
-_LARGEST = 1e150  # its square is still a number; no sum of real labels comes near
+LARGEST = 1e150  # its square is still a number; no sum of real labels comes near
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _added(parts: Iterable[Mapping[str, float]]) -> Sums:
     total: defaultdict[str, float] = defaultdict(float)
     for part in parts:
         for name, value in part.items():
-            if math.isfinite(value) and abs(value) <= _LARGEST:
+            if math.isfinite(value) and abs(value) <= LARGEST:
                 total[name] += value
     return Sums(dict(total))
 

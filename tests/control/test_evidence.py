@@ -112,6 +112,21 @@ async def test_slices_distributions_and_corrections_are_shown(
     assert (noted["what"], noted["before"], noted["now"]) == ("corrected", "3", "4")
 
 
+async def test_a_slice_in_which_a_version_does_worse_is_named_though_it_does_well_on_the_whole(
+    api: httpx2.AsyncClient, redis: Redis, minute: int
+) -> None:
+    counts: dict[str, int | float] = {"p|1|n": 5000}
+    for value, gained, lost in (("de", 90, 10), ("fr", 5, 60)):
+        of = f"x|x-country|{value}|"
+        counts |= {f"{of}{who}|rows": 400 for who in ("p|1", "s|2", "d|1|2")}
+        counts |= {f"{of}p|1|right": 300, f"{of}s|2|right": 300 + gained - lost}
+        counts |= {f"{of}d|1|2|c": gained, f"{of}d|1|2|b": lost}
+    counts |= {"p|1|rows": 800, "s|2|rows": 800}
+    await Predictions(redis).write("digits", "gw-2", Batch(1, [], {minute: counts}))
+    found = (await api.get("/models/digits/slices")).json()
+    assert found["worse"] == [{"header": "x-country", "value": "fr", "version": "2", "than": "1"}]
+
+
 async def test_a_series_runs_on_with_its_interval(api: httpx2.AsyncClient, redis: Redis, minute: int) -> None:
     predictions = Predictions(redis)
     for back in range(1, 4):

@@ -15,11 +15,11 @@ from gateway.control.decided import Decided, decided_then
 from gateway.control.parts import Control, Parts
 from gateway.control.recorded import recorded, told
 from gateway.control.registry import unknown_model, versions_of
-from gateway.core.compare import compare, compare_table, to_json
-from gateway.core.drift import drift
-from gateway.core.gate_drift import drift_interval
+from gateway.core.compare import Comparison, compare, compare_table, to_json
+from gateway.core.drift import drift, shift
 from gateway.core.scores import ROLE_NAMES
 from gateway.core.series import series
+from gateway.core.slices import worse_in
 from gateway.core.sums import Table, read
 
 router = APIRouter(tags=["evidence"], route_class=StrictRoute)
@@ -65,14 +65,17 @@ async def compare_versions(
 
 @router.get("/models/{model}/slices")
 async def compare_slices(model: ModelPath, control: Control, since_s: SinceS = 86_400) -> dict[str, Any]:
-    """Errors and scores of each version for each value of the headers that the route slices by."""
+    """Errors and scores of each version for each value of the headers that the route slices by; `worse` names
+    those in which a version scores worse than the busiest one, false for any with probability `alpha`."""
     table = read(await _evidence(control, model, since_s))
+    whole = compare_table(table)
     slices = [
         {"header": header, "value": value, **to_json(compare_table(part))}
         for (header, value), part in table.slices.items()
     ]
     slices.sort(key=lambda part: (part["header"], -sum(row["requests"] for row in part["versions"])))
-    return {"model": model, "since_s": since_s, "slices": slices}
+    worse = await asyncio.to_thread(_worse, table, whole)
+    return {"model": model, "since_s": since_s, "alpha": whole.alpha, "slices": slices, "worse": worse}
 
 
 @router.get("/models/{model}/distributions")
@@ -171,9 +174,9 @@ def _feature_drift(before: Table, current: Table, *, alpha: float) -> list[dict[
     """Of each version's input columns; an alarm where the least possible distance is above 0."""
     told = []
     for (version, column), counts in sorted(current.features.items()):
-        moved = drift_interval([before.features.get((version, column), {})], [counts], alpha=alpha)
+        moved = shift(before.features.get((version, column), {}), counts)
         if moved is not None:
-            within = moved.interval(1.0)
+            within = moved.interval(alpha=alpha)
             told.append(
                 {
                     "version": version, "column": column, "distance": moved.distance, "low": within.low,
@@ -182,6 +185,18 @@ def _feature_drift(before: Table, current: Table, *, alpha: float) -> list[dict[
                 }
             )  # fmt: skip
     return told
+
+
+def _worse(table: Table, whole: Comparison) -> list[dict[str, str]]:
+    """The budget of error is shared by the candidates, then by the slices of each."""
+    candidates = [verdict.candidate for verdict in whole.verdicts]
+    return [
+        {"header": header, "value": value, "version": version, "than": str(whole.baseline)}
+        for version in candidates
+        for header, value in worse_in(
+            table, str(whole.baseline), version, alpha=whole.alpha / len(candidates)
+        )
+    ]
 
 
 def _numbers(counts: Mapping[str, float]) -> dict[str, float]:
