@@ -66,7 +66,13 @@ def measure_table(state: MetricsState, table: Table, *, index: int, age_s: float
 
 
 def measure_process(
-    state: MetricsState, recorder: Recorder, shadower: Shadower, *, connections: int, loop_lag_s: float
+    state: MetricsState,
+    recorder: Recorder,
+    shadower: Shadower,
+    *,
+    connections: int,
+    turned_away: int,
+    loop_lag_s: float,
 ) -> None:
     models = recorder.models.values()
     state.count("turnout_recorder_dropped_total", sum(model.dropped for model in models))
@@ -74,6 +80,7 @@ def measure_process(
     state.gauge("turnout_recorder_buffered", recorder.buffered)
     state.gauge("turnout_shadow_queue", shadower.waiting)
     state.gauge("turnout_connections", connections)
+    state.count("turnout_connections_refused_total", turned_away)
     state.gauge("turnout_loop_lag_seconds", loop_lag_s)
     state.count("turnout_process_cpu_seconds_total", time.process_time())
 

@@ -220,9 +220,13 @@ class GatewayProcess:
         state = MetricsState()
         count_predictions(state, self.tallies)
         measure_table(state, self.table, index=self.index, age_s=self.follower.age_s)
-        connections = len(self.server.connections)
         measure_process(
-            state, self.recorder, self.shadower, connections=connections, loop_lag_s=self.loop_lag_s
+            state,
+            self.recorder,
+            self.shadower,
+            connections=len(self.server.connections),
+            turned_away=self.server.ticker.turned_away,
+            loop_lag_s=self.loop_lag_s,
         )
         measure_bodies(state, self.requests, self.replies)
         self.accuracies.measure(state)

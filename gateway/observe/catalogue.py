@@ -109,6 +109,7 @@ _GATEWAY = (
     _counter("turnout_body_waits_total", "Large bodies that had to wait for memory."),
     _counter("turnout_body_refused_total", "Large bodies refused because there was no memory in time."),
     _gauge("turnout_connections", "Open connections of clients."),
+    _counter("turnout_connections_refused_total", "Connections of clients beyond `limits.connections`."),
     _counter("turnout_process_cpu_seconds_total", "CPU time, user and system, of the gateway processes."),
     _gauge("turnout_loop_lag_seconds", "Longest wait of an event loop in a second.", merge=Merge.MAX),
     _gauge("turnout_gateway_processes", "Gateway processes that answered this scrape."),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 class Limits:
     """Deadlines count from the first byte of a request and are absolute: a slow sender cannot renew them."""
 
+    connections: int = 10_000  # of a process at once; about 7 KiB each
     head_bytes: int = 32 * 1024  # request line and headers; a browser's cookies fit
     headers: int = 100  # Envoy's edge default
     body_bytes: int = 32 * 1024 * 1024  # a 16 MiB tensor and its JSON

@@ -35,6 +35,7 @@ from gateway.wire.room import FREE_BYTES, Held, Room, Waiting
 # Headers of which a second one is an attack or a mistake, never a list.
 RETRY_AFTER_S = 1
 SMALL_BYTES = 16 * 1024  # a body that is cheaper to copy behind its head than to write apart
+TOO_MANY = "Too many connections are open: keep connections alive and use fewer, or try again."
 NO_ROOM = "Too many large bodies are on their way: try again."
 
 _SINGLE = frozenset({b"host", b"content-type", b"authorization", b"inference-header-content-length"})
@@ -44,13 +45,15 @@ CRUMBS = 1024  # pieces of a body that are joined, since each takes some 40 byte
 
 
 class Ticker:
-    """The shared coarse clock of a server's connections: `now` is at most one sweep old."""
+    """What a server's connections share: a coarse clock (`now` is at most one sweep old), whether it drains,
+    and how many connections it turned away."""
 
-    __slots__ = ("draining", "now")
+    __slots__ = ("draining", "now", "turned_away")
 
     def __init__(self, now: float) -> None:
         self.now = now
         self.draining = False
+        self.turned_away = 0
 
 
 class Received(NamedTuple):
@@ -197,6 +200,17 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     # -- transport callbacks ----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.connections:
+            self.ticker.turned_away += 1
+            self.is_refused = True
+            self.keep_alive = False
+            body = error_body(TOO_MANY)
+            head = error_head("overloaded", retry_after_s=RETRY_AFTER_S)
+            transport.write(b"%bcontent-length: %d\r\nconnection: close\r\n\r\n%b" % (head, len(body), body))
+            transport.close()  # at once: what waits until the client has read it would still hold a file
 
     def data_received(self, data: bytes) -> None:
         if self.is_refused:

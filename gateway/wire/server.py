@@ -7,8 +7,11 @@ Must not know what is served. Used by `gateway.dataplane` and `workers.server`.
 """
 
 import asyncio
+import resource
 import socket
 import time
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from uvicorn.config import Config
@@ -25,6 +28,16 @@ STALL_S = 0.25  # a loop that is this late has stood still
 BACKLOG = 2048
 
 
+def _within_files(limits: Limits) -> Limits:
+    """Fewer connections where the process may not open so many files: a quarter is for workers and Redis."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):  # a system may allow less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    return limits if soft < 0 else replace(limits, connections=min(limits.connections, soft * 3 // 4))
+
+
 class HttpServer:
     """Serves `protocol` (a subclass of `HttpProtocol`) and, for what it does not take, the ASGI `app`.
 
@@ -38,7 +51,12 @@ class HttpServer:
         self.protocol: type[HttpProtocol] = type(
             protocol.__name__,
             (protocol,),
-            {"limits": limits, "ticker": self.ticker, "heads": Heads(), "room": room or Room()},
+            {
+                "limits": _within_files(limits),
+                "ticker": self.ticker,
+                "heads": Heads(),
+                "room": room or Room(),
+            },
         )
         self.config = Config(app, http=self.protocol, ws="none", lifespan="off", log_config=None)
         self.config.load()

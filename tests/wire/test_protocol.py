@@ -1,6 +1,7 @@
 """Whole requests come through, once and in order; everything ambiguous, endless or slow is refused."""
 
 import asyncio
+import resource
 
 import orjson
 import pytest
@@ -68,6 +69,33 @@ async def test_a_thousand_pipelined_requests_are_answered_in_order(serve: Start)
     answers = [orjson.loads((await raw.reply())[2])["body"] for _ in range(1000)]
     assert answers == [str(number) for number in range(1000)]
     raw.close()
+
+
+async def test_a_connection_too_many_is_told_and_those_before_it_are_served(serve: Start) -> None:
+    server = await serve(Limits(connections=2))
+    first, second = await Raw.open(server.port), await Raw.open(server.port)
+    await eventually(lambda: len(server.connections) == 2)
+    third = await Raw.open(server.port)
+    status, headers, body = await third.reply()
+    assert (status, headers["turnout-error"], headers["retry-after"]) == (503, "overloaded", "1")
+    assert headers["connection"] == "close"
+    assert b"Too many connections" in body
+    await eventually(lambda: len(server.connections) == 2)
+    for raw in (first, second):
+        raw.send(post())
+        assert (await raw.reply())[0] == 200
+    first.close()
+    await eventually(lambda: len(server.connections) == 1)
+    assert (await ask(server.port, post()))[0] == 200
+    assert server.ticker.turned_away == 1
+    for raw in (second, third):
+        raw.close()
+
+
+async def test_there_are_never_more_connections_than_files_to_open(serve: Start) -> None:
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    server = await serve(Limits(connections=10 * files))
+    assert server.protocol.limits.connections == files * 3 // 4
 
 
 async def test_a_pipelined_request_waits_for_the_one_before_it(serve: Start) -> None:
