@@ -11,7 +11,7 @@ from gateway.contract.plan import Metric, Plan
 from gateway.contract.rollout import Outcome, Phase
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_table_of_errors_has_every_code_with_its_status() -> None:
@@ -40,7 +40,7 @@ def test_the_page_of_rollouts_has_every_field_metric_verdict_and_phase() -> None
     assert set(re.findall(r"^\| ([a-z_]+) \|", section("States"), re.MULTILINE)) - {"phase"} == set(Phase)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text()
     named = re.findall(r"\]\(([^)#:]+)\)", text) + re.findall(
@@ -50,7 +50,7 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_that_a_page_names_exists(page: Path) -> None:
     from gateway.cli.main import COMMANDS
 

@@ -35,11 +35,7 @@ def drift(session: Session, model: str, since: str, reference: str, alpha: float
             (
                 item["version"],
                 item["role"],
-                f"{item['distance']:.1%}",
-                f"{100 * item['low']:.1f} {100 * item['high']:.1f}",
-                f"{item['current_n']:.0f}",
-                f"{item['reference_n']:.0f}",
-                "ALARM" if item["is_alarm"] else "",
+                *_apart(item),
                 "; ".join(_moved(bin_, item["numbers"]) for bin_ in item["largest"][:3]),
             )
             for item in found["drift"]
@@ -53,16 +49,24 @@ def drift(session: Session, model: str, since: str, reference: str, alpha: float
                 (
                     item["version"],
                     item["column"],
-                    f"{item['distance']:.1%}",
-                    f"{100 * item['low']:.1f} {100 * item['high']:.1f}",
-                    f"{item['current_n']:.0f}",
-                    f"{item['reference_n']:.0f}",
-                    "ALARM" if item["is_alarm"] else "",
+                    *_apart(item),
                 )
                 for item in found["features"]
             ],
         )
     return 1 if any(item["is_alarm"] for item in (*found["drift"], *found["features"])) else 0
+
+
+def _apart(item: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+    """Distance, its bounds, how many values now and before, alarm."""
+    is_known = item["reference_n"] > 0 and item["current_n"] > 0
+    return (
+        f"{item['distance']:.1%}" if is_known else "",
+        f"{100 * item['low']:.1f} {100 * item['high']:.1f}" if is_known else "",
+        f"{item['current_n']:.0f}",
+        f"{item['reference_n']:.0f}",
+        "ALARM" if item["is_alarm"] else "",
+    )
 
 
 def _moved(moved: Mapping[str, Any], numbers: Mapping[str, float]) -> str:

@@ -179,7 +179,8 @@ def rehearse(session: Session, model: str, to: str, plan: str, baseline: str | N
     found = session.client.post("models", model, "rollouts", "rehearse", body=body)
     session.out.value(found)
     out = session.out
-    out.line(f"with {found['minutes']} minutes of evidence the rollout of {to} would have {_ending(found)}")
+    minutes = f"{found['minutes']} minute{'' if found['minutes'] == 1 else 's'}"
+    out.line(f"with {minutes} of evidence the rollout of {to} would have {_ending(found)}")
     for event in found["events"]:
         out.line(
             f"  after {duration(event['after_s']):>7}  {event['what'].replace('_', ' ')}: {event['sentence']}"

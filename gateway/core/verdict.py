@@ -88,10 +88,11 @@ def _within(interval: Interval, margin: float) -> bool | None:
 
 
 def _at_margin(found: Contrast, baseline: str, candidate: str, *, margin: float, within: bool | None) -> str:
-    size = f"{100 * margin:g}" if found.metric == "accuracy" else f"{margin:g}"
+    size = f"{100 * margin if found.metric == 'accuracy' else margin:g} {_unit(found)}"
+    size = size.replace("1 points", "1 point") if size.startswith("1 ") else size
     says = {True: "is not worse", False: "is worse", None: "may be worse"}[within]
     start = "not decided: " if within is None else ""
-    return f"{start}{candidate} {says} than {baseline} by more than {size} {_unit(found)}"
+    return f"{start}{candidate} {says} than {baseline} by more than {size}"
 
 
 def _undecidable(table: Table, baseline: str, candidate: str, *, margin: float, sentence: str) -> Verdict:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.test_up import FREE_PORTS, ROOT, Up
+from tests.running import FREE_PORTS, ROOT, Up
 
 PAGE = ROOT / "docs" / "pipelines.md"
 PLAN = "steps: [{weight: 50}, {weight: 100}]\n"
