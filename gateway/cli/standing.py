@@ -6,11 +6,13 @@ from typing import Any
 
 import click
 
-from gateway.cli.files import read_documents
+from gateway.cli.rollout import plan_body
 from gateway.cli.session import Session, operator
 from gateway.cli.words import age, moment
 
-_PLAN = click.option("--plan", "plan_path", metavar="FILE", help="The plan by which it shall go live.")
+_PLAN = click.option(
+    "--plan", metavar="NAME|FILE", help="The plan by which it shall go live: a template or YAML."
+)
 _REASON = click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit log.")
 # Command -> the state that it puts a version into, and what its help says.
 _STATES = {
@@ -62,18 +64,16 @@ def standing(session: Session, name: str) -> int:
 @click.argument("version")
 @_PLAN
 @operator
-def dossier(session: Session, name: str, version: str, plan_path: str | None) -> int:
+def dossier(session: Session, name: str, version: str, plan: str | None) -> int:
     """What an approval of this version would be about, and its hash."""
-    found = session.client.post(
-        "models", name, "versions", version, "dossier", body={"plan": _plan(plan_path)}
-    )
+    found = session.client.post("models", name, "versions", version, "dossier", body=_plan(plan))
     session.out.value(found)
     session.out.line(json.dumps(found["dossier"], indent=2, sort_keys=True))
     session.out.line(f"registered by {found['author']}; state: {found['standing']['state']}")
     session.out.line(f"hash {found['hash']}")
-    file = f" --plan {plan_path}" if plan_path else ""
+    by = f" --plan {plan}" if plan else ""
     session.out.line(
-        f"approve it with: turnout model approve {name} {version}{file} --hash {found['hash'][:12]}"
+        f"approve it with: turnout model approve {name} {version}{by} --hash {found['hash'][:12]}"
     )
     return 0
 
@@ -88,16 +88,16 @@ def dossier(session: Session, name: str, version: str, plan_path: str | None) ->
 )  # fmt: skip
 @click.option("--note", default="", metavar="TEXT", help="What convinced you; kept in the audit log.")
 @operator
-def approve(session: Session, name: str, version: str, plan_path: str | None, seen: str, note: str) -> int:
+def approve(session: Session, name: str, version: str, plan: str | None, seen: str, note: str) -> int:
     """Let a version in, for exactly what you saw; never your own."""
     if len(seen) < 12:
         raise click.UsageError("--hash: give at least 12 digits of what `turnout model dossier` shows")
-    plan = _plan(plan_path)
-    now = session.client.post("models", name, "versions", version, "dossier", body={"plan": plan})["hash"]
+    by = _plan(plan)
+    now = session.client.post("models", name, "versions", version, "dossier", body=by)["hash"]
     # A hash that does not fit is sent as it is, so that the refusal comes from where the rule is.
     whole = now if now.startswith(seen) else seen.ljust(64, "0")
     found = session.client.post(
-        "models", name, "versions", version, "approve", body={"dossier": whole, "plan": plan, "note": note}
+        "models", name, "versions", version, "approve", body={"dossier": whole, "note": note, **by}
     )
     session.out.value(found)
     who = " ".join(sorted({given["by"] for given in found["approvals"]}))
@@ -143,13 +143,8 @@ def _state_command(name: str, state: str, words: str) -> click.Command:
     return command
 
 
-def _plan(path: str | None) -> dict[str, Any] | None:
-    if path is None:
-        return None
-    documents = read_documents(path)
-    if len(documents) != 1:
-        raise click.UsageError(f"{path}: one plan is needed, there are {len(documents)} documents")
-    return documents[0]
+def _plan(text: str | None) -> dict[str, Any]:
+    return {} if text is None else plan_body(text)
 
 
 def _day(text: str | None) -> str | None:

@@ -80,7 +80,8 @@ def refuse(broken: Sequence[Broken], *, force: bool, reason: str, role: Role = R
     if force and not final:
         how = "; an override needs a reason: add --reason"
     elif final:
-        how = ""
+        who = {item.override for item in final}
+        how = "" if None in who else f"; to override it takes the role {' or '.join(sorted(map(str, who)))}"
     else:
         how = "; in an emergency add --force and --reason: it is written into the audit log"
     raise CallerError(

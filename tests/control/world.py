@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from gateway.contract import keys
 from gateway.contract.errors import UpstreamError
-from gateway.contract.pool import STAMPED_HSET, Lease, Presence, WorkerState
+from gateway.contract.pool import Lease, Presence, WorkerState
 from gateway.contract.signature import Signature, TensorSpec
 from gateway.contract.version import Version
 from gateway.store.documents import Change, Documents
@@ -58,14 +58,15 @@ async def add_worker(
     state: WorkerState = WorkerState.READY,
     digest: str | None = None,
 ) -> None:
-    """A worker's lease; it lasts longer than any test."""
+    """A worker's lease, renewed an hour from now: it lasts longer than any test on any machine."""
     worker_id = f"{model}-{version}-{port}"
     lease = Lease(
         worker_id=worker_id, model=model, version=version, digest=digest or digest_of(version),
         host="127.0.0.1", port=port, pid=1, state=state, started_ms=1,
     )  # fmt: skip
     entry = lease.model_dump_json(exclude={"seen_ms"})
-    await redis.eval(STAMPED_HSET, 1, keys.WORKERS, worker_id, entry, "", "")
+    seconds, _ = await redis.time()
+    await redis.hset(keys.WORKERS, worker_id, f"{(seconds + 3600) * 1000} {entry}")
 
 
 async def add_ready_versions(redis: Redis, *names: str, model: str = "digits") -> None:

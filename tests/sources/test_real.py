@@ -18,10 +18,11 @@ from gateway.sources.fetch import fetch
 from gateway.sources.fetched import Limits
 from gateway.sources.mlflow import Mlflow, parse_mlflow
 from tests.cli.conftest import Installation, Run, installation, run
+from tests.cli.test_governed_release import Team, release, sources, team
 from tests.sources.test_sources import ONE, TWO, commit, git
 
 PEERS = os.environ.get("TURNOUT_SOURCE_PEERS")  # the folder of a virtual environment with mlflow and dvc
-__all__ = ["installation", "run"]  # fixtures
+__all__ = ["installation", "run", "sources", "team"]  # fixtures
 pytestmark = pytest.mark.skipif(PEERS is None, reason="run scripts/test-sources")
 
 
@@ -129,6 +130,16 @@ def test_following_an_alias_registers_each_version_once(
         assert (first.code, f"turnout rollout start scans {version}" in first.out) == (0, True), first
         again = run("model", "follow", "scans", address, "--alias", "best", "--once")
         assert (again.code, "registered already" in again.out) == (0, True)
+
+
+def test_a_version_of_mlflow_is_released_by_the_rules_beside_those_of_dvc_and_a_folder(
+    server: str, team: Team, installation: Installation, sources: dict[str, str], tmp_path: Path
+) -> None:
+    ask(server, "POST", "registered-models/create", name="digits")
+    version = trained(server, TWO, accuracy=0.95, commit_id="b" * 40)
+    ask(server, "POST", "registered-models/alias", name="digits", alias="champion", version=version)
+    mlflow = f"mlflow://{server}/models:/digits@champion"
+    release(team, installation, {**sources, "3": sources["2"], "2": mlflow}, tmp_path)
 
 
 def test_what_dvc_pushed_is_found_under_its_tag(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from gateway.contract.plan import Plan
 from gateway.contract.policy import Policy
 from gateway.contract.route import Document, Route
 from gateway.contract.standing import NEXT, Approval, Digest, Standing, State
+from gateway.contract.version import Version
 from gateway.control.api.models import ModelPath, VersionPath
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
@@ -26,7 +27,9 @@ from gateway.control.governance import (
 )
 from gateway.control.parts import Author, Control, Parts
 from gateway.control.registry import registered
+from gateway.control.rollouts.templates import Templates
 from gateway.control.stored import read_stored
+from gateway.core.plans import plan_for
 from gateway.store.documents import Change
 
 router = APIRouter(tags=["governance"], route_class=StrictRoute)
@@ -55,16 +58,18 @@ class StateWish(Document):
     successor: VersionName | None = None
 
 
-class ApprovalWish(Document):
-    """`dossier`: the hash of what the approver saw; `plan`: the plan that it was seen with."""
+class DossierWish(Document):
+    """The plan by which the version shall go live, or the name of one; neither: by changes of the route."""
+
+    plan: Plan | None = None
+    template: str | None = None
+
+
+class ApprovalWish(DossierWish):
+    """`dossier`: the hash of what the approver saw, with the same plan."""
 
     dossier: Digest
-    plan: Plan | None = None
     note: Annotated[str, Field(max_length=1024)] = ""
-
-
-class DossierWish(Document):
-    plan: Plan | None = None
 
 
 @router.get("/policies")
@@ -149,7 +154,7 @@ async def show_dossier(
 ) -> dict[str, Any]:
     """What an approval would be about, and the hash that it is bound to."""
     found, envelope = await registered(control.documents, model, version)
-    seen, digest = await dossier_of(control, found, wish.plan)
+    seen, digest = await dossier_of(control, found, _plan_of(control, found, wish))
     return {
         "model": model, "version": version, "author": envelope.author, "dossier": seen, "hash": digest,
         "standing": (await _told(control, model, version)),
@@ -173,7 +178,7 @@ async def approve(
             f"{author} registered version {version}: somebody else has to approve it",
             rules=["approvals.author"],
         )
-    _, digest = await dossier_of(control, found, wish.plan)
+    _, digest = await dossier_of(control, found, _plan_of(control, found, wish))
     if digest != wish.dossier:
         raise CallerError(
             "refused",
@@ -195,6 +200,22 @@ async def approve(
         control, model, version, with_approval, author=author, reason=wish.note or f"approve {version}"
     )
     return {**(await _told(control, model, version)), "revision": revision}
+
+
+def _plan_of(control: Parts, version: Version, wish: DossierWish) -> Plan | None:
+    """The plan as a rollout of this version would start with it: the same plan is the same dossier."""
+    if wish.plan is not None and wish.template is not None:
+        raise CallerError("bad_request", "give `plan` or `template`, not both")
+    if wish.plan is None and wish.template is None:
+        return None
+    plan = wish.plan or Templates(control.settings.plans_dir).plan(wish.template or "")
+    for field, named, meant in (
+        ("model", plan.model, version.model),
+        ("candidate", plan.candidate, version.version),
+    ):
+        if named not in (None, meant):
+            raise CallerError("invalid_document", f"the plan's {field} is {named}, not {meant}")
+    return plan_for(plan, model=version.model, candidate=version.version)
 
 
 @router.post("/models/{model}/versions/{version}/state")

@@ -108,7 +108,7 @@ async def test_a_webhook_that_misbehaves_is_an_error_and_never_a_pass(
         verdict = await _asked(world, {"metric": "webhook", "url": server.url}, timeout_s=timeout_s)
         assert verdict.outcome is Outcome.ERROR
         assert said in verdict.sentence
-        assert len(server.sent) == 1  # a redirect is not followed
+        assert len(server.sent) <= 1  # a redirect is not followed; on a slow machine 0.3 s are over before
 
 
 async def test_a_webhook_is_told_what_it_shall_judge_and_decides(world: World) -> None:
