@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.console.gate import Gate
+from gateway.console.door import Door
 from gateway.console.sessions import Sessions
 
 PATH = "/console"
@@ -24,7 +24,7 @@ def mount(app: FastAPI, *, control_url: str, hosts: Iterable[str]) -> None:
     console = LazyConsole(control_url)
     app.add_api_route("/", _to_console, methods=["GET"], include_in_schema=False)
     app.add_api_route(PATH, _to_console, methods=["GET"], include_in_schema=False)
-    app.mount(PATH, Gate(console, hosts=hosts, sessions=Sessions()))
+    app.mount(PATH, Door(console, hosts=hosts, sessions=Sessions()))
     whole_life = app.router.lifespan_context
 
     @asynccontextmanager

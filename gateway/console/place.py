@@ -7,7 +7,7 @@ from nicegui import ui
 
 from gateway.console.api import Api
 from gateway.console.feed import Feed, Topic
-from gateway.console.gate import SESSION
+from gateway.console.door import SESSION
 from gateway.console.sessions import Session
 
 

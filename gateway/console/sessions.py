@@ -1,7 +1,7 @@
 """What the console remembers of one browser: who says it is there, and the key it gives to the control API.
 
 It lives in this process only. The browser holds a random name of its session, in a cookie that scripts cannot
-read; the key itself never leaves the server again. Called by `console.gate` and by the pages.
+read; the key itself never leaves the server again. Called by `console.door` and by the pages.
 """
 
 import secrets

@@ -29,7 +29,7 @@ from gateway.control.api import (
 from gateway.control.artifacts import Artifacts, Inspected
 from gateway.control.audit_heads import Heads
 from gateway.control.catalogue import Catalogue
-from gateway.control.gate import Failures, Gate
+from gateway.control.door import Door, Failures
 from gateway.control.guard import Guard
 from gateway.control.parts import Parts
 from gateway.control.probe import WorkerProbe
@@ -90,7 +90,7 @@ def build_app(settings: ControlSettings) -> FastAPI:
         app.include_router(router, prefix=PREFIX)
     app.add_api_route("/healthz", _healthz, methods=["GET"])
     app.add_middleware(
-        Gate,
+        Door,
         settings=settings.access,
         documents=parts.documents,
         uses=parts.key_uses,

@@ -14,7 +14,7 @@ from gateway.control.artifacts import Artifacts
 from gateway.control.audit_heads import Heads
 from gateway.control.caller import Caller
 from gateway.control.catalogue import Catalogue
-from gateway.control.gate import Failures
+from gateway.control.door import Failures
 from gateway.control.probe import WorkerProbe
 from gateway.control.settings import ControlSettings
 from gateway.store.answered import Answered

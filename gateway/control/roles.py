@@ -1,7 +1,7 @@
 """Which role each address of the control API asks for: one table, and nothing is served that is not in it.
 
 Where a path names a `{model}`, the caller's scope must have it. `OPEN` needs no key at all: it says nothing
-about the installation. Read by `gate`; a test holds the table against the routes that there are.
+about the installation. Read by `door`; a test holds the table against the routes that there are.
 """
 
 import re

@@ -59,7 +59,7 @@ class Failures:
             log.warning("%d calls with a wrong key, or none, since the start", self.count)
 
 
-class Gate:
+class Door:
     def __init__(
         self,
         app: ASGIApp,

@@ -37,7 +37,7 @@ _HEADERS = [
 ]
 
 
-class Gate:
+class Door:
     """`hosts` are names without ports under which browsers may call."""
 
     def __init__(self, app: ASGIApp, *, hosts: Iterable[str], sessions: Sessions) -> None:
