@@ -53,6 +53,11 @@ def wanted_field(model: str, version: str) -> str:
     return f"wanted/{model}/{version}"
 
 
+def erasure_field(model: str) -> str:
+    """The newest erasure of a unit's data; those before it are in its history: `contract.erasure`."""
+    return f"erasure/{model}"
+
+
 ACCESS_FIELD = "access"  # `contract.access.Access`
 
 
@@ -115,6 +120,11 @@ def waiting(model: str) -> str:
 def samples(model: str) -> str:
     """List, newest first: "<ms> <JSON body>" of a few recent requests."""
     return f"turnout:{{{model}}}:samples"
+
+
+def of_model(model: str) -> str:
+    """A pattern of the keys of one model's data."""
+    return f"turnout:{{{model}}}:*"
 
 
 def disagreements(model: str, primary: str, shadow: str) -> str:

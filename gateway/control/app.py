@@ -16,6 +16,7 @@ from gateway.control.answers import PROBLEMS, install_answers
 from gateway.control.api import (
     aliases,
     audit,
+    erasure,
     events,
     evidence,
     explain,
@@ -40,6 +41,7 @@ from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream
 from gateway.store.connection import connect
 from gateway.store.documents import Documents
+from gateway.store.erasure import Erasure
 from gateway.store.fleet import FleetStore
 from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
@@ -82,6 +84,7 @@ def build_app(settings: ControlSettings) -> FastAPI:
         evidence.router,
         explain.router,
         governance.router,
+        erasure.router,
         rollouts.router,
         events.router,
         keys.router,
@@ -123,6 +126,7 @@ def _parts(settings: ControlSettings) -> Parts:
         catalogue=Catalogue(documents),
         fleet=FleetStore(redis),
         predictions=Predictions(redis),
+        erasure=Erasure(redis),
         artifacts=Artifacts(
             settings.artifacts_dir, inspect=_inspected, max_bytes=settings.max_artifact_bytes
         ),

@@ -20,6 +20,7 @@ from gateway.control.settings import ControlSettings
 from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream
 from gateway.store.documents import Documents
+from gateway.store.erasure import Erasure
 from gateway.store.fleet import FleetStore
 from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
@@ -43,6 +44,7 @@ class Parts:
     documents: Documents
     fleet: FleetStore
     predictions: Predictions
+    erasure: Erasure
     artifacts: Artifacts
     catalogue: Catalogue
     probe: WorkerProbe

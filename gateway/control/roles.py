@@ -74,6 +74,7 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/dossier"): READ,
     ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/approve"): Role.APPROVER,
     ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/state"): CHANGE,
+    ("POST", f"{PREFIX}/models/{{model}}/erasure"): Role.ADMIN,
     # keys
     ("GET", f"{PREFIX}/keys"): KEYS,
     ("POST", f"{PREFIX}/keys"): KEYS,

@@ -23,7 +23,7 @@ from gateway.dataplane.recorder import NOTHING
 from gateway.dataplane.shadower import Shadower
 from gateway.dataplane.table import JSON_LINE, Entry, Target
 from gateway.dataplane.tally import Tallies
-from gateway.dataplane.units import note_unit
+from gateway.dataplane.units import mark_unit, note_unit
 from gateway.upstream.admission import Admission
 from gateway.upstream.connection import Connection, Failure
 from gateway.upstream.worker import Worker
@@ -390,6 +390,8 @@ class Exchange:
                 recorder.note_input(target.version, self.body, self.headers.get(h.JSON_LENGTH))
             if entry.slicer is not None:
                 recorder.add(bucket, field + SLICES_SUFFIX, entry.slicer.text(self.headers))
+            if entry.keeps_units:
+                mark_unit(recorder, bucket, field, entry.compiled, self.headers)
             if entry.shadows:
                 self.lane.shadower.copy(
                     entry, self.headers, self.forwarded, self.body, target, bucket, field, output
