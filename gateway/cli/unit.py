@@ -1,5 +1,6 @@
 """`turnout unit`: what is kept of one user, device or account."""
 
+import sys
 from typing import Any
 
 import click
@@ -14,7 +15,7 @@ def unit() -> None:
 
 @unit.command()
 @click.argument("model", metavar="MODEL")
-@click.argument("name", metavar="[UNIT]", required=False)
+@click.argument("name", metavar="UNIT", required=False)
 @click.option(
     "--prediction", "predictions", multiple=True, metavar="ID", help="One prediction by its id; repeatable."
 )
@@ -29,7 +30,7 @@ def erase(session: Session, model: str, name: str | None, predictions: tuple[str
     Its records are found where the route says `record.units`. Counts stay.
     """
     if name == "-":
-        name = click.get_text_stream("stdin").readline().rstrip("\r\n")
+        name = sys.stdin.readline().rstrip("\r\n")
     if not name and not predictions:
         raise click.UsageError("name a UNIT, or give --prediction ID")
     body: dict[str, Any] = {"predictions": list(predictions), "reason": reason}

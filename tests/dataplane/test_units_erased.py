@@ -50,7 +50,7 @@ async def erase(turnout: Turnout, unit: str | None, ids: tuple[str, ...] = ()) -
     return await Erasure(turnout.redis).erase("digits", mark=mark, ids=ids)
 
 
-async def fields_of(turnout: Turnout) -> dict[bytes, list[bytes]]:
+async def fields_of(turnout: Turnout) -> dict[Any, Any]:
     return {
         key: await turnout.redis.hkeys(key)
         for key in await turnout.redis.keys(keys.predictions("digits", "*"))
@@ -98,7 +98,7 @@ async def test_what_is_repeated_finds_nothing_left_and_a_late_answer_of_a_shadow
     assert key is None  # the bucket had nothing else in it
     place = keys.predictions("digits", first[:18].replace("-", ""))
     late = bytes.fromhex(first[19:].replace("-", "")) + b"0"
-    await served.redis.hset(place, late, b'["2",1,1,1,"c",3]')  # type: ignore[misc]
+    await served.redis.hset(place, late, b'["2",1,1,1,"c",3]')
     assert await erase(served, "ana") == Erased(0, 0, 0, 0)
     assert await fields_of(served) == {}
 
@@ -115,7 +115,7 @@ async def test_predictions_go_by_their_ids_where_no_unit_was_kept(served: Turnou
 async def test_a_label_that_waits_goes_with_the_prediction_that_is_named(served: Turnout) -> None:
     assert await feedback(served, "order-9", 7) == (202, "waiting")
     await erase(served, None, ("order-9",))
-    assert await served.redis.hlen(keys.waiting("digits")) == 0  # type: ignore[misc]
+    assert await served.redis.hlen(keys.waiting("digits")) == 0
 
 
 async def test_the_unit_itself_is_written_nowhere(served: Turnout) -> None:
