@@ -1,4 +1,4 @@
-"""Erasing a unit's data over the control API: asked for by admins, with a reason, and told without the unit."""
+"""Erasing a unit's data over the control API: with a reason, and told without naming the unit."""
 
 from typing import Any
 
