@@ -137,6 +137,11 @@ def units(model: str, rollout_id: str, version: str) -> str:
     return f"turnout:{{{model}}}:u:{rollout_id}:{version}"
 
 
+def pins(model: str, day: int) -> str:
+    """Hash: `<version>|<caller>` -> how often versions that end were pinned on a day (Unix time // 86400)."""
+    return f"turnout:{{{model}}}:pins:{day}"
+
+
 def corrections(model: str) -> str:
     """List, newest first: labels that replaced another label."""
     return f"turnout:{{{model}}}:corrections"

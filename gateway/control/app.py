@@ -24,6 +24,7 @@ from gateway.control.api import (
     governance,
     keys,
     models,
+    pins,
     rollouts,
     routes,
 )
@@ -45,6 +46,7 @@ from gateway.store.erasure import Erasure
 from gateway.store.fleet import FleetStore
 from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
+from gateway.store.pins import Pins
 from gateway.store.predictions import Predictions
 
 
@@ -85,6 +87,7 @@ def build_app(settings: ControlSettings) -> FastAPI:
         explain.router,
         governance.router,
         erasure.router,
+        pins.router,
         rollouts.router,
         events.router,
         keys.router,
@@ -126,6 +129,7 @@ def _parts(settings: ControlSettings) -> Parts:
         catalogue=Catalogue(documents),
         fleet=FleetStore(redis),
         predictions=Predictions(redis),
+        pins=Pins(redis),
         erasure=Erasure(redis),
         artifacts=Artifacts(
             settings.artifacts_dir, inspect=_inspected, max_bytes=settings.max_artifact_bytes

@@ -24,6 +24,7 @@ from gateway.store.erasure import Erasure
 from gateway.store.fleet import FleetStore
 from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
+from gateway.store.pins import Pins
 from gateway.store.predictions import Predictions
 
 MAX_AUTHOR_LENGTH = 128
@@ -43,6 +44,7 @@ class Parts:
     disconnect: Callable[[], Awaitable[None]]  # from Redis
     documents: Documents
     fleet: FleetStore
+    pins: Pins
     predictions: Predictions
     erasure: Erasure
     artifacts: Artifacts

@@ -71,6 +71,7 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("DELETE", f"{PREFIX}/policies/{{name}}"): Role.ADMIN,
     ("POST", f"{PREFIX}/policies/check"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/standings"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}/pins"): READ,
     ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/dossier"): READ,
     ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/approve"): Role.APPROVER,
     ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/state"): CHANGE,

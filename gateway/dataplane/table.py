@@ -98,10 +98,15 @@ class Target:
         return b"%b%bturnout-timeout-ms: %d\r\n" % (self.upstream_head, forwarded, left_ms)
 
     def reply_head(self, reason: str) -> bytes:
-        """Of a usual answer: status line, who answered and why, up to the prediction id."""
+        """Of a usual answer: status line, who answered and why, up to the prediction id.
+
+        It is remembered, but for pins of a version that ends: these are counted where they miss it.
+        """
         head = self.reply_heads.get(reason)
         if head is None:
-            head = self.reply_heads[reason] = PLAIN_JSON + self.said(reason) + b"turnout-prediction-id: "
+            head = PLAIN_JSON + self.said(reason) + b"turnout-prediction-id: "
+            if not (reason == "pin" and self.announcement):
+                self.reply_heads[reason] = head
         return head
 
     def said(self, reason: str) -> bytes:
