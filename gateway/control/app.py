@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
@@ -23,6 +24,7 @@ from gateway.control.api import (
     fleet,
     governance,
     keys,
+    login,
     models,
     pins,
     rollouts,
@@ -33,7 +35,9 @@ from gateway.control.audit_heads import Heads
 from gateway.control.catalogue import Catalogue
 from gateway.control.door import Door, Failures
 from gateway.control.guard import Guard
+from gateway.control.oidc import Issuer
 from gateway.control.parts import Parts
+from gateway.control.people import People
 from gateway.control.probe import WorkerProbe
 from gateway.control.roles import PREFIX
 from gateway.control.rollouts.running import running_controller
@@ -91,6 +95,7 @@ def build_app(settings: ControlSettings) -> FastAPI:
         rollouts.router,
         events.router,
         keys.router,
+        login.router,
         audit.router,
     ):
         app.include_router(router, prefix=PREFIX)
@@ -101,6 +106,7 @@ def build_app(settings: ControlSettings) -> FastAPI:
         documents=parts.documents,
         uses=parts.key_uses,
         failures=parts.failures,
+        people=parts.people,
     )
     app.add_middleware(Guard, allowed_hosts=host_names(settings))
     return app
@@ -110,7 +116,8 @@ def host_names(settings: ControlSettings) -> frozenset[str]:
     """Names under which this process may be called. A wildcard address is none: a page of another site could
     use it."""
     own_names = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
-    return LOOPBACK_NAMES | {*settings.allowed_hosts, *own_names}
+    told_name = urlsplit(settings.oidc.url).hostname
+    return LOOPBACK_NAMES | {*settings.allowed_hosts, *own_names, *([told_name] if told_name else [])}
 
 
 async def _healthz() -> dict[str, bool]:
@@ -141,6 +148,8 @@ def _parts(settings: ControlSettings) -> Parts:
         key_uses=KeyUses(redis),
         answered=Answered(redis),
         failures=Failures(),
+        people=People(settings.oidc),
+        issuer=Issuer(settings.oidc),
     )
 
 

@@ -15,6 +15,8 @@ from gateway.control.audit_heads import Heads
 from gateway.control.caller import Caller
 from gateway.control.catalogue import Catalogue
 from gateway.control.door import Failures
+from gateway.control.oidc import Issuer
+from gateway.control.people import People
 from gateway.control.probe import WorkerProbe
 from gateway.control.settings import ControlSettings
 from gateway.store.answered import Answered
@@ -56,10 +58,13 @@ class Parts:
     key_uses: KeyUses
     answered: Answered
     failures: Failures
+    people: People
+    issuer: Issuer
     readers: Readers = field(default_factory=Readers)
 
     async def aclose(self) -> None:
         await self.probe.aclose()
+        await self.issuer.aclose()
         await self.disconnect()
 
 

@@ -76,6 +76,11 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/approve"): Role.APPROVER,
     ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/state"): CHANGE,
     ("POST", f"{PREFIX}/models/{{model}}/erasure"): Role.ADMIN,
+    # people: whoever logs in has no role before
+    ("GET", f"{PREFIX}/login"): OPEN,
+    ("POST", f"{PREFIX}/login"): OPEN,
+    ("POST", f"{PREFIX}/login/finish"): OPEN,
+    ("DELETE", f"{PREFIX}/login"): Role.CLIENT,
     # keys
     ("GET", f"{PREFIX}/keys"): KEYS,
     ("POST", f"{PREFIX}/keys"): KEYS,

@@ -25,7 +25,7 @@ async def list_pins(
     found = await control.pins.read(model, range(today - days + 1, today + 1))
     standings = await standings_of(control, model)
     names = await _names(control, {caller for _, caller in found})
-    told = []
+    told: list[dict[str, Any]] = []
     for (version, caller), (number, last) in found.items():
         standing = standings.get(version)
         told.append(
