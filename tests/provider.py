@@ -2,8 +2,8 @@
 
 It logs everybody in without asking. What the next token says, and what is wrong with it, a test sets by
 `POST /next`: `claims` replace those of a good token (null removes one), `sign` is `known`, `rotated` (a new
-key, published), `unpublished`, `broken` or `hs256`. It checks what a provider has to: the client's secret, the
-redirect address, the code (once), and the verifier of PKCE.
+key, published), `unpublished`, `broken` or `hs256`. It checks what a provider has to: the client's secret,
+the redirect address, the code (once), and the verifier of PKCE.
 
     python -m tests.provider CLIENT_ID CLIENT_SECRET     prints its address as the first line
 """
