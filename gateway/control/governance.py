@@ -76,12 +76,14 @@ async def broken_by_removal(parts: Parts, model: str, version: str) -> tuple[Bro
     found = await policies_of(parts)
     envelope = await parts.documents.get(keys.standing_field(model, version))
     standing = read_standing(model, version, envelope)
-    since = standing.ended_at
+    now, since = _now(), standing.ended_at
     if since is None and envelope is not None:  # it was decided before this was noted: by its last decision
         since = datetime.fromtimestamp(envelope.at_ms / 1000, UTC)
-    return judge_removal(
-        found.readable, model=model, version=version, state=standing.state, since=since, now=_now()
-    ) + _of_unreadable(found)
+    ended_days = (now - since).total_seconds() / 86_400 if since else 0.0
+    judged = judge_removal(
+        found.readable, model=model, version=version, state=standing.state, ended_days=ended_days
+    )
+    return judged + _of_unreadable(found)
 
 
 async def kept_against(parts: Parts, policy: Policy) -> list[str]:

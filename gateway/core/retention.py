@@ -5,7 +5,6 @@ Pure. `core.policy` asks for changes of routes, the control API before a version
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
 
 from gateway.contract.policy import Policy
 from gateway.contract.route import Route
@@ -37,35 +36,27 @@ def routes_against(policy: Policy, routes: Iterable[Route]) -> list[str]:
 
 
 def judge_removal(
-    policies: Sequence[Policy],
-    *,
-    model: str,
-    version: str,
-    state: State,
-    since: datetime | None,
-    now: datetime,
+    policies: Sequence[Policy], *, model: str, version: str, state: State, ended_days: float
 ) -> tuple[Broken, ...]:
-    """May a version be taken out of the registry? `since`: when it was put into its state."""
+    """May a version be taken out of the registry? `ended_days`: for how long it is in its state."""
     return tuple(
         broken(policy, "retention", sentence)
         for policy in policies
         if policy.is_about(model) and policy.retention.artefacts_days is not None
-        for sentence in _kept(version, policy.retention.artefacts_days, state, since, now)
+        for sentence in _kept(version, policy.retention.artefacts_days, state, ended_days)
     )
 
 
-def _kept(version: str, days: float, state: State, since: datetime | None, now: datetime) -> Iterator[str]:
+def _kept(version: str, days: float, state: State, ended_days: float) -> Iterator[str]:
     if state not in ENDED:
         yield (
             f"version {version} is {state.value}: a version is kept for {days:g} days after it was "
             "retired or rejected, so that has to come first"
         )
-        return
-    until = (since or now) + timedelta(days=days)
-    if now < until:
+    elif ended_days < days:
         yield (
-            f"version {version} is {state.value} since {(since or now):%Y-%m-%d} and is kept for {days:g} "
-            f"days: until {until:%Y-%m-%d %H:%M} UTC"
+            f"version {version} is {state.value} for {ended_days:.1f} days, and is kept for {days:g}: it may "
+            f"go in {days - ended_days:.1f} days"
         )
 
 

@@ -251,5 +251,5 @@ def test_settings_that_let_nobody_in_or_send_secrets_in_clear_are_problems(oidc:
         ({"roles": {}}, "nobody could log in"),
         ({"scopes": ("email",)}, "openid"),
     ):
-        [problem] = problems(replace(oidc, **wrong))  # type: ignore[arg-type]
+        [problem] = problems(replace(oidc, **wrong))
         assert words in problem

@@ -70,7 +70,7 @@ async def test_callers_are_bounded(turnout: Turnout) -> None:
 
 
 async def size(redis: Redis) -> int:
-    return int(await redis.execute_command("HLEN", names.pins("digits", 7)))
+    return len(await redis.hgetall(names.pins("digits", 7)))
 
 
 async def test_days_add_up_and_the_last_is_told(turnout: Turnout) -> None:
