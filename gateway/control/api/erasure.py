@@ -20,7 +20,7 @@ from gateway.store.documents import Change, new_operation_id
 
 router = APIRouter(tags=["governance"], route_class=StrictRoute)
 
-MAX_IDS = 10_000
+MAX_IDS = 256
 PredictionId = Annotated[str, StringConstraints(pattern=PREDICTION_ID_PATTERN)]
 
 
