@@ -22,8 +22,8 @@ AT_ONCE = 4  # requests; more would make operators' own requests wait
 
 @dataclass(slots=True)
 class Topic:
-    """What was answered last. `error` is what was answered since; `data` stays what was last known, as long as
-    the viewer may see it."""
+    """What was answered last. `error` is what was answered since; `data` stays what was last known, while the
+    viewer may see it."""
 
     path: str
     params: Mapping[str, Any]

@@ -1,5 +1,5 @@
-"""Control killed with SIGKILL at any moment of approvals, moves of aliases and applies: each is whole or not at
-all, what was answered is there, the audit says what is there, and the same command again completes it.
+"""Control killed with SIGKILL at any moment of approvals, moves of aliases and applies: each is whole or not
+at all, what was answered is there, the audit says what is there, and the same command again completes it.
 
 Nothing in the product waits for these tests: a process is killed after a random time while commands run
 against it. `KILLS=30 scripts/test tests/faults/test_control_killed.py` tries more moments.
