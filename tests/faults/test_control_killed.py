@@ -112,7 +112,8 @@ async def check_agreement(redis: Redis, data_dir: Path) -> None:
     stream = AuditStream(redis)
     verified = await verify(stream, Heads(stream, data_dir), kept=None, from_head=False)
     assert verified.whole, verified
-    documents = {name.decode(): raw for name, raw in (await redis.hgetall(keys.DOCUMENTS)).items()}
+    found: dict[Any, Any] = dict(await redis.hgetall(keys.DOCUMENTS))
+    documents = {name.decode(): raw for name, raw in found.items()}
     last: dict[str, tuple[int, dict[str, Any]]] = {}
     async for page in stream.oldest_first():
         for raw in page:
@@ -120,7 +121,7 @@ async def check_agreement(redis: Redis, data_dir: Path) -> None:
             last |= {change["field"]: (entry["revision"], change) for change in entry["changes"]}
     assert int(await redis.get(keys.REVISION) or 0) == max(revision for revision, _ in last.values())
     for name, (revision, change) in last.items():
-        newest = orjson.loads(await redis.lindex(keys.history(name), 0))
+        newest = orjson.loads(await redis.lindex(keys.history(name), 0) or b"")
         assert newest["revision"] == revision
         assert change["deleted"] == (name not in documents)
         if not change["deleted"]:
@@ -146,7 +147,8 @@ async def test_a_control_process_killed_at_any_moment_leaves_whole_changes(
     for model in (*MODELS, *FOLDER_MODELS):
         await add_ready_versions(redis, "1", "2", model=model)
     port, folder, chance = free_port(), tmp_path / "folder", random.Random(11)
-    commands, codes = Commands(port), []
+    commands = Commands(port)
+    codes: list[int] = []
     for round_ in range(KILLS):
         write_folder(folder, round_)
         with control(redis_url, tmp_path, port) as process:
@@ -170,7 +172,8 @@ async def test_a_control_process_killed_at_any_moment_leaves_whole_changes(
         assert len(weights) <= 1  # of twelve routes in one commit none is behind
         assert len(await weights_of(redis, FOLDER_MODELS)) <= 1
     standing = await redis.hget(keys.DOCUMENTS, keys.standing_field("m0", "2"))
-    doc = orjson.loads(standing)["doc"] if standing else {"approvals": [], "state": "registered"}
+    none = {"approvals": [], "state": "registered"}
+    doc: dict[str, Any] = orjson.loads(standing)["doc"] if standing else none
     approved = {approval["by"] for approval in doc["approvals"]}
     assert set(commands.answered["approve"]) <= approved  # what was answered is there
     assert (doc["state"] == "approved") == bool(approved)
