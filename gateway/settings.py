@@ -24,6 +24,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from gateway.contract import oidc
 from gateway.contract.access import AccessSettings
 from gateway.contract.errors import CallerError
 from gateway.contract.route import problems_of
@@ -111,7 +112,7 @@ def load(file: Path | None = None, *, flags: Mapping[str, Any] | None = None) ->
         raise _wrong(problems_of(error) + _unknown_variables()) from None
     except SettingsError as error:
         raise _wrong([f"environment: {error}"]) from None
-    if problems := _unknown_variables() + _impossible(loaded):
+    if problems := _unknown_variables() + _impossible(loaded) + oidc.problems(loaded.control.oidc):
         raise _wrong(problems)
     return loaded
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "drift": ("gateway.cli.drift:drift", "Have the answers changed, before any label comes?"),
     "feedback": ("gateway.cli.feedback:feedback", "What became of labels."),
     "model": ("gateway.cli.model:model", "Register and show models and their versions."),
+    "unit": ("gateway.cli.unit:unit", "Whose predictions these are: erase what is kept of one."),
     "policy": ("gateway.cli.policy:policy", "The rules that changes and rollouts have to keep."),
     "alias": ("gateway.cli.alias:alias", "Names for versions that move, such as champion."),
     "pools": ("gateway.cli.pools:pools", "Workers of each version: wanted, ready, where."),

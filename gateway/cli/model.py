@@ -188,11 +188,21 @@ def download(session: Session, name: str, version: str, path: str) -> int:
 @click.argument("name", metavar="MODEL")
 @click.argument("version")
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
+@click.option(
+    "--force", is_flag=True, help="Also where a policy keeps it, if it lets your role; with --reason."
+)
 @operator
-def remove(session: Session, name: str, version: str, reason: str) -> int:
-    """Forget a version that no route and no alias uses. Its file stays in the store."""
-    found = session.client.delete("models", name, "versions", version, reason=reason)
+def remove(session: Session, name: str, version: str, reason: str, force: bool) -> int:
+    """Forget a version that no route and no alias uses. Its file stays in the store.
+
+    A policy with `retention.artefacts_days` keeps it for a time after it was retired or rejected.
+    """
+    found = session.client.delete(
+        "models", name, "versions", version, reason=reason, force=str(force).lower()
+    )
     session.out.value(found)
+    for warning in found["warnings"]:
+        session.out.warning(warning)
     session.out.line(f"{name} {version} is gone at revision {found['revision']}")
     return 0
 

@@ -68,6 +68,8 @@ def apply(session: Session, path: str, reason: str) -> int:
         results.append(result)
         what = "written" if result["changed"] else "is so already"
         session.out.line(f"policy {name} {what} (revision {result['revision']})")
+        for warning in result["warnings"]:
+            session.out.warning(f"already so, and not changed by this: {warning}")
     session.out.value({"results": results})
     return 0
 

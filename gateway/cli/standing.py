@@ -1,4 +1,4 @@
-"""May a version answer? `turnout model standing|dossier|approve|validate|deprecate|retire` and others."""
+"""May a version answer, and who still asks it? `turnout model standing|pins|dossier|approve|deprecate` …"""
 
 import json
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ _STATES = {
 
 def add_to(model: click.Group) -> None:
     """The commands of this module belong to the noun `model`."""
-    for command in (standing, dossier, approve, deprecate):
+    for command in (standing, pins, dossier, approve, deprecate):
         model.add_command(command)
     for name, (state, words) in _STATES.items():
         model.add_command(_state_command(name, state, words))
@@ -55,6 +55,33 @@ def standing(session: Session, name: str) -> int:
             for item in found["versions"]
         ],
         empty=f"no version of {name} is registered",
+    )
+    return 0
+
+
+@click.command()
+@click.argument("name", metavar="MODEL")
+@click.option("--days", type=click.IntRange(1, 14), default=7, show_default=True, help="Of the last days.")
+@operator
+def pins(session: Session, name: str, days: int) -> int:
+    """Who still chooses deprecated versions, by key, or by address where keys are off."""
+    found = session.client.get("models", name, "pins", days=days)
+    session.out.value(found)
+    session.out.table(
+        ("version", "state", "ends", "caller", "name", "predictions>", "last day"),
+        [
+            (
+                item["version"],
+                item["state"],
+                (item["sunset_at"] or "")[:10],
+                item["caller"],
+                item["name"],
+                item["predictions"],
+                item["last_day"],
+            )
+            for item in found["pins"]
+        ],
+        empty=f"nobody pinned a deprecated version of {name} in the last {days} days",
     )
     return 0
 

@@ -51,6 +51,9 @@ class Api:
     async def put(self, session: Session, path: str, body: Mapping[str, Any]) -> Any:
         return await self._ask(session, "PUT", path, body=body)
 
+    async def delete(self, session: Session, path: str) -> Any:
+        return await self._ask(session, "DELETE", path, body={})
+
     async def aclose(self) -> None:
         await self._client.aclose()
 

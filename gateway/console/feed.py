@@ -22,7 +22,8 @@ AT_ONCE = 4  # requests; more would make operators' own requests wait
 
 @dataclass(slots=True)
 class Topic:
-    """What was answered last. `error` is what was answered since; `data` stays what was last known."""
+    """What was answered last. `error` is what was answered since; `data` stays what was last known, while the
+    viewer may see it."""
 
     path: str
     params: Mapping[str, Any]
@@ -113,6 +114,8 @@ class Feed:
             topic.known_at_s = time.time()
         except ApiError as error:
             topic.error = error
+            if error.status in (401, 403):
+                topic.data = None  # whoever may not see it any more does not see what it was
         finally:
             topic.is_asked = False
         topic.serial += 1

@@ -13,7 +13,9 @@ from fastapi import FastAPI
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.console.gate import Gate
+from gateway.console.api import Api
+from gateway.console.door import Door
+from gateway.console.login import Login
 from gateway.console.sessions import Sessions
 
 PATH = "/console"
@@ -21,10 +23,11 @@ PATH = "/console"
 
 def mount(app: FastAPI, *, control_url: str, hosts: Iterable[str]) -> None:
     """`control_url` is where this process answers, without a path; `hosts` the names browsers may use."""
-    console = LazyConsole(control_url)
+    console, api, sessions = LazyConsole(control_url), Api(control_url), Sessions()
+    login = Login(console, root=PATH, api=api, sessions=sessions)
     app.add_api_route("/", _to_console, methods=["GET"], include_in_schema=False)
     app.add_api_route(PATH, _to_console, methods=["GET"], include_in_schema=False)
-    app.mount(PATH, Gate(console, hosts=hosts, sessions=Sessions()))
+    app.mount(PATH, Door(login, hosts=hosts, sessions=sessions))
     whole_life = app.router.lifespan_context
 
     @asynccontextmanager
@@ -32,6 +35,7 @@ def mount(app: FastAPI, *, control_url: str, hosts: Iterable[str]) -> None:
         async with whole_life(started):
             yield
             await console.aclose()
+            await api.aclose()
 
     app.router.lifespan_context = lifespan
 

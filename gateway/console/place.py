@@ -6,8 +6,8 @@ from typing import Any
 from nicegui import ui
 
 from gateway.console.api import Api
+from gateway.console.door import SESSION
 from gateway.console.feed import Feed, Topic
-from gateway.console.gate import SESSION
 from gateway.console.sessions import Session
 
 

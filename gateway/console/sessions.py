@@ -1,12 +1,12 @@
 """What the console remembers of one browser: who says it is there, and the key it gives to the control API.
 
 It lives in this process only. The browser holds a random name of its session, in a cookie that scripts cannot
-read; the key itself never leaves the server again. Called by `console.gate` and by the pages.
+read; the key itself never leaves the server again. Called by `console.door` and by the pages.
 """
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
@@ -21,6 +21,7 @@ class Session:
 
     author: str = ""
     key: str | None = None
+    is_login: bool = False  # the key came from a login at a provider
     dark: bool | None = None  # None = as the viewer's system
 
     def headers(self) -> list[tuple[bytes, bytes]]:
@@ -48,12 +49,28 @@ class Sessions:
             self._by_name.popitem(last=False)
         return name, session
 
+    def close(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """The session of a request with these headers is no more, nor its name."""
+        for name, value in headers:
+            if name == b"cookie":
+                self._by_name.pop(_name_in(value.decode("latin-1")), None)
+
     def _of_cookie(self, text: str) -> Session | None:
-        try:
-            cookie = SimpleCookie(text)
-        except CookieError:
-            return None
-        if COOKIE not in cookie or (name := cookie[COOKIE].value) not in self._by_name:
+        name = _name_in(text)
+        if name not in self._by_name:
             return None
         self._by_name.move_to_end(name)
         return self._by_name[name]
+
+
+def session_cookie(scope: Mapping[str, object], name: str) -> bytes:
+    secure = "; Secure" if scope.get("scheme") == "https" else ""
+    return f"{COOKIE}={name}; Path=/console; HttpOnly; SameSite=Strict{secure}".encode()
+
+
+def _name_in(text: str) -> str:
+    try:
+        cookie = SimpleCookie(text)
+    except CookieError:
+        return ""
+    return cookie[COOKIE].value if COOKIE in cookie else ""

@@ -5,6 +5,7 @@ between gateway and worker.
 """
 
 # A client's wishes.
+AUTHORIZATION = b"authorization"
 VERSION = b"turnout-version"  # request: pin this version; reply: the version that answered
 UNIT = b"turnout-unit"  # what stickiness sticks to
 PREDICTION_ID = b"turnout-prediction-id"  # the caller's own id; reply: the id to send feedback for

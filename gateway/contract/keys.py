@@ -53,6 +53,11 @@ def wanted_field(model: str, version: str) -> str:
     return f"wanted/{model}/{version}"
 
 
+def erasure_field(model: str) -> str:
+    """The newest erasure of a unit's data; those before it are in its history: `contract.erasure`."""
+    return f"erasure/{model}"
+
+
 ACCESS_FIELD = "access"  # `contract.access.Access`
 
 
@@ -117,6 +122,11 @@ def samples(model: str) -> str:
     return f"turnout:{{{model}}}:samples"
 
 
+def of_model(model: str) -> str:
+    """A pattern of the keys of one model's data."""
+    return f"turnout:{{{model}}}:*"
+
+
 def disagreements(model: str, primary: str, shadow: str) -> str:
     """Sorted set of JSON: requests where the shadow differed most (numbers) or last (classes)."""
     return f"turnout:{{{model}}}:apart:{primary}:{shadow}"
@@ -125,6 +135,11 @@ def disagreements(model: str, primary: str, shadow: str) -> str:
 def units(model: str, rollout_id: str, version: str) -> str:
     """HyperLogLog: the units that this version answered while the route counted for this rollout."""
     return f"turnout:{{{model}}}:u:{rollout_id}:{version}"
+
+
+def pins(model: str, day: int) -> str:
+    """Hash: `<version>|<caller>` -> how often versions that end were pinned on a day (Unix time // 86400)."""
+    return f"turnout:{{{model}}}:pins:{day}"
 
 
 def corrections(model: str) -> str:

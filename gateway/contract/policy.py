@@ -87,12 +87,24 @@ class Freeze(Document):
 
 
 class Retention(Document):
-    """How long data may be kept; a route that keeps its records longer is refused."""
+    """How long data may and must be kept: a route that keeps its records longer or shorter is refused, and so
+    is the removal of a version before its time."""
 
-    records_days: float | None = Field(default=None, gt=0, le=3650)
+    records_days: float | None = Field(default=None, gt=0, le=3650, description="at most")
+    records_min_days: float | None = Field(default=None, gt=0, le=365, description="at least")
     artefacts_days: float | None = Field(
-        default=None, gt=0, le=36500, description="after retirement; then `turnout model rm` is asked for"
+        default=None,
+        gt=0,
+        le=36500,
+        description="that a version stays registered, with its artefact, after it was retired or rejected",
     )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        least, most = self.records_min_days, self.records_days
+        if least is not None and most is not None and least > most:
+            raise ValueError("`records_min_days` is more than `records_days`: no route could keep both")
+        return self
 
 
 _ANSWERS = (State.REGISTERED, State.VALIDATED, State.APPROVED, State.DEPRECATED)

@@ -19,6 +19,7 @@ bytes up to which Redis keeps a hash as a compact list. Records of shadows, and 
 the kind alone.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -30,6 +31,7 @@ BUCKET_SECONDS = 10.0  # a bucket is closed after this long even if it is not fu
 OWN_FIELD = b"="  # the field of a prediction with a caller's own id
 LABEL_SUFFIX = b"L"  # field + this: the label's canonical JSON
 SLICES_SUFFIX = b"S"  # field + this: `<header>|<value>|<header>|<value>` of a request that is sliced
+UNIT_SUFFIX = b"U"  # field + this: the mark of the unit that asked, where `record.units` says so
 MAX_SAMPLE_BYTES = 8192  # a longer request body is not kept as a sample
 MAX_OUTPUT_BYTES = 2048  # a longer output is not recorded (counted, and the prediction is still joined)
 
@@ -41,9 +43,10 @@ _NO_TAIL = re.compile(r"[^A-Za-z0-9._:-]")
 _UUID7 = re.compile(r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
 
 
-def bucket_size(shadows: int) -> int:
-    """Predictions in a bucket, so that it stays compact with a label and every shadow's record for each."""
-    return min(BUCKET_SIZE, COMPACT_ENTRIES // (2 + shadows))
+def bucket_size(beside: int) -> int:
+    """Predictions in a bucket, so that it stays compact with a label and what else lies `beside` each record:
+    shadows' records, slices, a unit's mark."""
+    return min(BUCKET_SIZE, COMPACT_ENTRIES // (2 + beside))
 
 
 class Kind(StrEnum):
@@ -86,6 +89,14 @@ def made_at_ms(prediction_id: str) -> int | None:
 def shadow_field(field: bytes, slot: int) -> bytes:
     """The field of the shadow with this position in the route, counted from 0."""
     return field + bytes((48 + slot,))
+
+
+def unit_mark(model: str, unit: bytes) -> bytes:
+    """What a record says of its unit: enough to find all of a unit's records, and not the unit.
+
+    A pseudonym and no secret: whoever reads Redis and knows the units can tell which is which.
+    """
+    return hashlib.blake2b(b"%b\0%b" % (model.encode(), unit), digest_size=8).digest()
 
 
 def reason_codes(rules: Sequence[str]) -> Mapping[str, bytes]:

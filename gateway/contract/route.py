@@ -166,6 +166,9 @@ class Record(Document):
     bodies: bool = Field(
         default=False, description="keep a few request bodies: to warm workers, to look at disagreements"
     )
+    units: bool = Field(
+        default=False, description="keep a mark of the unit beside each record, so that it can be erased"
+    )
     features: Features | None = None
     slices: tuple[HeaderName, ...] = Field(
         default=(),
@@ -241,6 +244,12 @@ class Route(Document):
         if doubles := sorted({version for version in versions if versions.count(version) > 1}):
             raise ValueError(f"version {doubles[0]} is a shadow twice")
         return shadows
+
+    @model_validator(mode="after")
+    def _units_are_known(self) -> Self:
+        if self.record.units and self.sticky is None:
+            raise ValueError("record.units needs `sticky`, which says where the unit of a request is read")
+        return self
 
     @model_validator(mode="after")
     def _split_agrees_with_slots(self) -> Self:

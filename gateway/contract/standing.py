@@ -41,6 +41,9 @@ NEXT: dict[State, frozenset[State]] = {
 }
 
 
+ENDED = frozenset({State.RETIRED, State.REJECTED})  # from when on a policy counts how long it is kept
+
+
 class Approval(Document):
     """`dossier` is the SHA-256 of what the approver saw (`core.dossier`): it holds for nothing else."""
 
@@ -58,5 +61,6 @@ class Standing(Document):
     reason: str = Field(default="", max_length=1024)
     deprecated_at: AwareDatetime | None = None
     sunset_at: AwareDatetime | None = Field(default=None, description="when a deprecated version ends")
+    ended_at: AwareDatetime | None = Field(default=None, description="since when it is retired or rejected")
     successor: VersionName | None = None
     approvals: tuple[Approval, ...] = Field(default=(), max_length=MAX_APPROVALS)

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 
@@ -16,22 +17,27 @@ from gateway.control.answers import PROBLEMS, install_answers
 from gateway.control.api import (
     aliases,
     audit,
+    erasure,
     events,
     evidence,
     explain,
     fleet,
     governance,
     keys,
+    login,
     models,
+    pins,
     rollouts,
     routes,
 )
 from gateway.control.artifacts import Artifacts, Inspected
 from gateway.control.audit_heads import Heads
 from gateway.control.catalogue import Catalogue
-from gateway.control.gate import Failures, Gate
+from gateway.control.door import Door, Failures
 from gateway.control.guard import Guard
+from gateway.control.oidc import Issuer
 from gateway.control.parts import Parts
+from gateway.control.people import People
 from gateway.control.probe import WorkerProbe
 from gateway.control.roles import PREFIX
 from gateway.control.rollouts.running import running_controller
@@ -40,9 +46,11 @@ from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream
 from gateway.store.connection import connect
 from gateway.store.documents import Documents
+from gateway.store.erasure import Erasure
 from gateway.store.fleet import FleetStore
 from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
+from gateway.store.pins import Pins
 from gateway.store.predictions import Predictions
 
 
@@ -82,19 +90,23 @@ def build_app(settings: ControlSettings) -> FastAPI:
         evidence.router,
         explain.router,
         governance.router,
+        erasure.router,
+        pins.router,
         rollouts.router,
         events.router,
         keys.router,
+        login.router,
         audit.router,
     ):
         app.include_router(router, prefix=PREFIX)
     app.add_api_route("/healthz", _healthz, methods=["GET"])
     app.add_middleware(
-        Gate,
+        Door,
         settings=settings.access,
         documents=parts.documents,
         uses=parts.key_uses,
         failures=parts.failures,
+        people=parts.people,
     )
     app.add_middleware(Guard, allowed_hosts=host_names(settings))
     return app
@@ -104,7 +116,8 @@ def host_names(settings: ControlSettings) -> frozenset[str]:
     """Names under which this process may be called. A wildcard address is none: a page of another site could
     use it."""
     own_names = () if settings.host in ("0.0.0.0", "::") else (settings.host,)
-    return LOOPBACK_NAMES | {*settings.allowed_hosts, *own_names}
+    told_name = urlsplit(settings.oidc.url).hostname
+    return LOOPBACK_NAMES | {*settings.allowed_hosts, *own_names, *([told_name] if told_name else [])}
 
 
 async def _healthz() -> dict[str, bool]:
@@ -123,6 +136,8 @@ def _parts(settings: ControlSettings) -> Parts:
         catalogue=Catalogue(documents),
         fleet=FleetStore(redis),
         predictions=Predictions(redis),
+        pins=Pins(redis),
+        erasure=Erasure(redis),
         artifacts=Artifacts(
             settings.artifacts_dir, inspect=_inspected, max_bytes=settings.max_artifact_bytes
         ),
@@ -133,6 +148,8 @@ def _parts(settings: ControlSettings) -> Parts:
         key_uses=KeyUses(redis),
         answered=Answered(redis),
         failures=Failures(),
+        people=People(settings.oidc),
+        issuer=Issuer(settings.oidc),
     )
 
 

@@ -45,6 +45,18 @@ class Heads:
         self._last: Head | None = None
         self.problem = ""  # why no head can be signed
 
+    def seal(self, *parts: str) -> str:
+        """What stands in the audit for something that it must not say: the same for the same parts, and only
+        whoever has the key can try what they were."""
+        text = b"".join(b"%d:%b" % (len(part.encode()), part.encode()) for part in parts)
+        try:
+            key = self._own_key()
+        except OSError as error:
+            raise TurnoutError(
+                "internal", f"{self._key_path} cannot be written ({error.strerror}): nothing was done"
+            ) from None
+        return hmac.new(key, b"seal " + text, "sha256").hexdigest()[:32]
+
     async def known(self) -> tuple[dict[int, Head], int]:
         """Every head whose signature holds, by revision, of the file and of Redis; and how many lie in Redis
         whose does not."""

@@ -1,6 +1,6 @@
 """Who calls the control API, as far as it is known, and what their scope allows.
 
-Found out by `gate` before a handler runs; a handler takes it as `Caller` from FastAPI where it has to look
+Found out by `door` before a handler runs; a handler takes it as `Caller` from FastAPI where it has to look
 into a body, or to leave out of a list what the caller may not see.
 """
 

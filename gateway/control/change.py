@@ -26,10 +26,10 @@ from gateway.control.pools import ready_workers
 from gateway.control.registry import versions_of
 from gateway.control.rollouts.found import readable_rollout
 from gateway.control.stored import Stored, read_stored, readable
+from gateway.core.broken import Broken
 from gateway.core.check import check_route
 from gateway.core.diff import Difference, differences
 from gateway.core.edit import Delete, Edit, Edited, Replace, Rollback, edit_route
-from gateway.core.policy import Broken
 from gateway.store.documents import Change, Committed, new_operation_id
 
 _HISTORY_READ = 1000  # as many as the store keeps: a rollback may name any of them

@@ -22,9 +22,12 @@ from gateway.contract.route import Route, problems_of
 from gateway.contract.standing import Standing
 from gateway.contract.version import Version
 from gateway.control.parts import Parts
+from gateway.control.stored import readable
+from gateway.core.broken import Broken
 from gateway.core.compare import compare
 from gateway.core.dossier import dossier, dossier_hash
-from gateway.core.policy import Broken, ModelFacts, judge_change, judge_plan
+from gateway.core.policy import ModelFacts, judge_change, judge_plan
+from gateway.core.retention import judge_removal, routes_against
 
 EVIDENCE_MINUTES = 1440  # what a dossier says of the last day
 
@@ -66,6 +69,30 @@ async def broken_by_plan(parts: Parts, plan: Plan) -> tuple[Broken, ...]:
     found = await policies_of(parts)
     known = await known_of(parts, plan.model, found.readable, plan=plan)
     return judge_plan(found.readable, plan, known=known, now=_now()) + _of_unreadable(found)
+
+
+async def broken_by_removal(parts: Parts, model: str, version: str) -> tuple[Broken, ...]:
+    """Every rule that taking a version out of the registry would break."""
+    found = await policies_of(parts)
+    envelope = await parts.documents.get(keys.standing_field(model, version))
+    standing = read_standing(model, version, envelope)
+    now, since = _now(), standing.ended_at
+    if since is None and envelope is not None:  # it was decided before this was noted: by its last decision
+        since = datetime.fromtimestamp(envelope.at_ms / 1000, UTC)
+    ended_days = (now - since).total_seconds() / 86_400 if since else 0.0
+    judged = judge_removal(
+        found.readable, model=model, version=version, state=standing.state, ended_days=ended_days
+    )
+    return judged + _of_unreadable(found)
+
+
+async def kept_against(parts: Parts, policy: Policy) -> list[str]:
+    """Routes that keep records as this policy does not allow, from before it was written."""
+    found = await parts.documents.all(keys.route_field(""))
+    read = [
+        readable(field.removeprefix(keys.route_field("")), envelope.doc) for field, envelope in found.items()
+    ]
+    return routes_against(policy, [route for route, _ in read if route is not None])
 
 
 def refuse(broken: Sequence[Broken], *, force: bool, reason: str, role: Role = Role.ADMIN) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from gateway.contract.access import ALL_MODELS, Access, Key, KeyName, Role, dige
 from gateway.contract.errors import CallerError, ConflictError
 from gateway.contract.names import ModelName
 from gateway.contract.route import Document
-from gateway.control.gate import key_in
+from gateway.control.door import key_in
 from gateway.store.documents import Change, Committed, Documents, new_operation_id
 
 TRIES = 5

@@ -14,15 +14,19 @@ from gateway.control.artifacts import Artifacts
 from gateway.control.audit_heads import Heads
 from gateway.control.caller import Caller
 from gateway.control.catalogue import Catalogue
-from gateway.control.gate import Failures
+from gateway.control.door import Failures
+from gateway.control.oidc import Issuer
+from gateway.control.people import People
 from gateway.control.probe import WorkerProbe
 from gateway.control.settings import ControlSettings
 from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream
 from gateway.store.documents import Documents
+from gateway.store.erasure import Erasure
 from gateway.store.fleet import FleetStore
 from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
+from gateway.store.pins import Pins
 from gateway.store.predictions import Predictions
 
 MAX_AUTHOR_LENGTH = 128
@@ -42,7 +46,9 @@ class Parts:
     disconnect: Callable[[], Awaitable[None]]  # from Redis
     documents: Documents
     fleet: FleetStore
+    pins: Pins
     predictions: Predictions
+    erasure: Erasure
     artifacts: Artifacts
     catalogue: Catalogue
     probe: WorkerProbe
@@ -52,10 +58,13 @@ class Parts:
     key_uses: KeyUses
     answered: Answered
     failures: Failures
+    people: People
+    issuer: Issuer
     readers: Readers = field(default_factory=Readers)
 
     async def aclose(self) -> None:
         await self.probe.aclose()
+        await self.issuer.aclose()
         await self.disconnect()
 
 

@@ -7,6 +7,7 @@ of `control.api.models` and `control.api.aliases`.
 """
 
 import uuid
+from collections.abc import Sequence
 
 from pydantic import ValidationError
 
@@ -19,7 +20,9 @@ from gateway.core.check import named_versions
 from gateway.store.documents import Change, Documents
 
 
-async def remove(documents: Documents, model: str, version: str, *, author: str, reason: str) -> int:
+async def remove(
+    documents: Documents, model: str, version: str, *, author: str, reason: str, forced: Sequence[str] = ()
+) -> int:
     """The revision without it; `refused` where it is in use."""
     _, envelope = await registered(documents, model, version)
     users = await users_of(documents, model, version)
@@ -40,6 +43,7 @@ async def remove(documents: Documents, model: str, version: str, *, author: str,
         author=author,
         reason=reason or f"remove version {version} of {model}",
         op_id=uuid.uuid4().hex,
+        forced=forced,
     )
     return committed.revision
 

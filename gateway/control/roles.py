@@ -1,7 +1,7 @@
 """Which role each address of the control API asks for: one table, and nothing is served that is not in it.
 
 Where a path names a `{model}`, the caller's scope must have it. `OPEN` needs no key at all: it says nothing
-about the installation. Read by `gate`; a test holds the table against the routes that there are.
+about the installation. Read by `door`; a test holds the table against the routes that there are.
 """
 
 import re
@@ -71,9 +71,16 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("DELETE", f"{PREFIX}/policies/{{name}}"): Role.ADMIN,
     ("POST", f"{PREFIX}/policies/check"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/standings"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}/pins"): READ,
     ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/dossier"): READ,
     ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/approve"): Role.APPROVER,
     ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/state"): CHANGE,
+    ("POST", f"{PREFIX}/models/{{model}}/erasure"): Role.ADMIN,
+    # people: whoever logs in has no role before
+    ("GET", f"{PREFIX}/login"): OPEN,
+    ("POST", f"{PREFIX}/login"): OPEN,
+    ("POST", f"{PREFIX}/login/finish"): OPEN,
+    ("DELETE", f"{PREFIX}/login"): Role.CLIENT,
     # keys
     ("GET", f"{PREFIX}/keys"): KEYS,
     ("POST", f"{PREFIX}/keys"): KEYS,

@@ -80,6 +80,8 @@ def _told(route: Route | None) -> dict[str, str]:
         told["record.features"] = f"{features.input or 'first input'} {columns}, {features.percent:.10g} %"
     if route.record.bodies:
         told["record.bodies"] = "true"
+    if route.record.units:
+        told["record.units"] = "true"
     if route.record.slices:
         told["record.slices"] = ", ".join(route.record.slices)
     told["record.tolerance"] = f"{route.record.tolerance:.10g}"

@@ -16,23 +16,12 @@ from gateway.contract.policy import Policy
 from gateway.contract.route import Route
 from gateway.contract.standing import Standing, State
 from gateway.contract.version import Version
+from gateway.core.broken import Broken, broken
 from gateway.core.check import shares
 from gateway.core.freeze import is_frozen
+from gateway.core.retention import judge_records
 
 _DEAD = frozenset({State.RETIRED, State.REJECTED, State.QUARANTINED})
-_DAY_S = 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """`rule` is `<policy>.<rule>`; `override` says who may force the change (None = nobody)."""
-
-    rule: str
-    sentence: str
-    override: str | None
-
-    def __str__(self) -> str:
-        return f"{self.sentence} [{self.rule}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +61,7 @@ def judge_change(
         if gained or copied:
             found += _freezes(policy, now)
         found += _steps(policy, before, after, gained)
-        found += _retention(policy, before, after)
+        found += judge_records(policy, before, after)
     return tuple(found)
 
 
@@ -151,7 +140,7 @@ def _states(policy: Policy, gained: set[str], copied: set[str], known: ModelFact
             if state not in allowed and state not in _DEAD:
                 names = ", ".join(item.value for item in allowed)
                 act = "answer" if rule == "answers" else "be a shadow"
-                yield _broken(
+                yield broken(
                     policy, rule, f"version {version} is {state.value}; to {act} it must be one of: {names}"
                 )
 
@@ -166,7 +155,7 @@ def _requirements(policy: Policy, gained: set[str], known: ModelFacts) -> Iterat
         missing += [f"lineage {part}" for part in asked.lineage if not filled.get(part)]
         missing += [f"tag {tag}" for tag in asked.tags if tag not in version.tags]
         if missing:
-            yield _broken(
+            yield broken(
                 policy,
                 "requires",
                 f"version {name} was registered without {', '.join(missing)}: register it anew, completely",
@@ -174,15 +163,15 @@ def _requirements(policy: Policy, gained: set[str], known: ModelFacts) -> Iterat
         for bound in asked.metrics:
             value = version.metrics.get(bound.name)
             if value is None:
-                yield _broken(policy, "metrics", f"version {name} has no registered metric {bound.name}")
+                yield broken(policy, "metrics", f"version {name} has no registered metric {bound.name}")
             elif bound.at_least is not None and not value >= bound.at_least:
-                yield _broken(
+                yield broken(
                     policy,
                     "metrics",
                     f"{bound.name} of version {name} is {value:g}, below {bound.at_least:g}",
                 )
             elif bound.at_most is not None and not value <= bound.at_most:
-                yield _broken(
+                yield broken(
                     policy, "metrics", f"{bound.name} of version {name} is {value:g}, above {bound.at_most:g}"
                 )
 
@@ -191,7 +180,7 @@ def _approvals(policy: Policy, gained: set[str], known: ModelFacts) -> Iterator[
     for version in sorted(gained):
         is_enough, missing = is_approved(policy, version, known)
         if not is_enough:
-            yield _broken(policy, "approvals", f"version {version} has {missing}")
+            yield broken(policy, "approvals", f"version {version} has {missing}")
 
 
 def _freezes(policy: Policy, now: AwareDatetime) -> Iterator[Broken]:
@@ -199,7 +188,7 @@ def _freezes(policy: Policy, now: AwareDatetime) -> Iterator[Broken]:
         if is_frozen(freeze, now):
             until = f" until {freeze.ends.isoformat()}" if freeze.ends else ""
             weekly = f" until {freeze.to_day} {freeze.to_time} {freeze.zone}" if freeze.to_day else ""
-            yield _broken(policy, "freezes", f"changes are frozen by {freeze.name}{until}{weekly}")
+            yield broken(policy, "freezes", f"changes are frozen by {freeze.name}{until}{weekly}")
 
 
 def _steps(policy: Policy, before: Route | None, after: Route, gained: set[str]) -> Iterator[Broken]:
@@ -209,7 +198,7 @@ def _steps(policy: Policy, before: Route | None, after: Route, gained: set[str])
     for (place, version), share in sorted(shares(after).items()):
         step = share - had.get((place, version), 0.0)
         if version in gained and place != "fallback" and step > policy.largest_step:
-            yield _broken(
+            yield broken(
                 policy,
                 "largest_step",
                 f"version {version} would gain {step:g} points at once; {policy.largest_step:g} are allowed: "
@@ -225,32 +214,16 @@ def _plan_steps(policy: Policy, plan: Plan) -> Iterator[Broken]:
             shadowed_s += step.hold.min_s if step.shadow else 0.0
             continue
         if target > weight == 0 and policy.min_shadow_s is not None and shadowed_s < policy.min_shadow_s:
-            yield _broken(
+            yield broken(
                 policy,
                 "min_shadow_s",
                 f"steps.{index}: the candidate is a shadow for {shadowed_s:g} s before it answers; "
                 f"{policy.min_shadow_s:g} s are asked for",
             )
         if policy.largest_step is not None and target - weight > policy.largest_step:
-            yield _broken(
+            yield broken(
                 policy,
                 "largest_step",
                 f"steps.{index}: {target - weight:g} points at once; {policy.largest_step:g} are allowed",
             )
         weight = target
-
-
-def _retention(policy: Policy, before: Route | None, after: Route) -> Iterator[Broken]:
-    days = policy.retention.records_days
-    if days is None or after.record.ttl_s <= days * _DAY_S:
-        return
-    if before is None or before.record.ttl_s < after.record.ttl_s:
-        yield _broken(
-            policy,
-            "retention",
-            f"record.ttl_s keeps predictions {after.record.ttl_s / _DAY_S:g} days; {days:g} are allowed",
-        )
-
-
-def _broken(policy: Policy, rule: str, sentence: str) -> Broken:
-    return Broken(f"{policy.policy}.{rule}", sentence, policy.override)

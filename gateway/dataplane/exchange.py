@@ -19,11 +19,12 @@ from gateway.contract.reply import PLAIN_JSON
 from gateway.core.decide import decide
 from gateway.core.split import REMEMBERED_BYTES
 from gateway.dataplane.outputs import output_of
+from gateway.dataplane.pins import PinCounts
 from gateway.dataplane.recorder import NOTHING
 from gateway.dataplane.shadower import Shadower
 from gateway.dataplane.table import JSON_LINE, Entry, Target
 from gateway.dataplane.tally import Tallies
-from gateway.dataplane.units import note_unit
+from gateway.dataplane.units import mark_unit, note_unit
 from gateway.upstream.admission import Admission
 from gateway.upstream.connection import Connection, Failure
 from gateway.upstream.worker import Worker
@@ -50,10 +51,11 @@ THOUSANDTHS = tuple(b"%03d" % number for number in range(1000))  # formatting th
 class Lane:
     """What the exchanges of one process share."""
 
-    __slots__ = ("in_flight", "queues", "room", "shadower", "tallies")
+    __slots__ = ("in_flight", "pins", "queues", "room", "shadower", "tallies")
 
-    def __init__(self, tallies: Tallies, shadower: Shadower, room: Room) -> None:
+    def __init__(self, tallies: Tallies, shadower: Shadower, room: Room, pins: PinCounts) -> None:
         self.room = room  # for large replies
+        self.pins = pins
         self.tallies = tallies
         self.shadower = shadower
         self.in_flight: dict[Exchange, None] = {}
@@ -323,7 +325,7 @@ class Exchange:
         now = perf_counter()
         latency_us = int((now - self.started) * 1e6)
         gateway_us = latency_us - worker_us
-        head = target.reply_heads.get(self.reason) or target.reply_head(self.reason)
+        head = target.reply_heads.get(self.reason) or self._new_head()
         size = len(body)
         if size < SMALL_BYTES and first is PLAIN_JSON:
             self.client.reply_whole(
@@ -390,11 +392,23 @@ class Exchange:
                 recorder.note_input(target.version, self.body, self.headers.get(h.JSON_LENGTH))
             if entry.slicer is not None:
                 recorder.add(bucket, field + SLICES_SUFFIX, entry.slicer.text(self.headers))
+            if entry.keeps_units:
+                mark_unit(recorder, bucket, field, entry.compiled, self.headers)
             if entry.shadows:
                 self.lane.shadower.copy(
                     entry, self.headers, self.forwarded, self.body, target, bucket, field, output
                 )
         self._spare()
+
+    def _new_head(self) -> bytes:
+        """Of a reply whose head is not ready: the first of its kind, and every pin of a version that ends."""
+        target = self.target
+        if self.reason == "pin" and target.announcement:
+            address = self.client.transport.get_extra_info("peername")
+            self.lane.pins.note(
+                target.model, target.version, self.headers, str(address[0]) if address else "unknown"
+            )
+        return target.reply_head(self.reason)
 
     def _spare(self) -> None:
         """Nobody holds this exchange any more: its connection may use it again."""

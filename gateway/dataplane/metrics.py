@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from gateway.contract.evidence import PRIMARY
 from gateway.core.scores import has_numbers
 from gateway.core.sums import read
+from gateway.dataplane.pins import PinCounts
 from gateway.dataplane.recorder import Recorder
 from gateway.dataplane.shadower import Shadower
 from gateway.dataplane.table import Table
@@ -48,6 +49,11 @@ def count_predictions(state: MetricsState, tallies: Tallies) -> None:
     for code, number in tallies.rejected.items():
         state.count("turnout_rejected_total", number, code)
     state.count("turnout_client_gone_total", tallies.client_gone)
+
+
+def count_pins(state: MetricsState, pins: PinCounts) -> None:
+    for (model, version), number in pins.totals.items():
+        state.count("turnout_deprecated_pins_total", number, model, version)
 
 
 def measure_table(state: MetricsState, table: Table, *, index: int, age_s: float) -> None:

@@ -24,11 +24,13 @@ from gateway.dataplane.feedback import FeedbackIntake
 from gateway.dataplane.follower import Follower, Identity
 from gateway.dataplane.metrics import (
     Accuracies,
+    count_pins,
     count_predictions,
     measure_bodies,
     measure_process,
     measure_table,
 )
+from gateway.dataplane.pins import PinCounts
 from gateway.dataplane.protocol import GatewayProtocol
 from gateway.dataplane.recorder import Recorder
 from gateway.dataplane.settings import GatewaySettings, state_path
@@ -41,6 +43,7 @@ from gateway.store.connection import connect
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
 from gateway.store.key_uses import KeyUses
+from gateway.store.pins import DAY_S, Pins
 from gateway.store.predictions import Predictions
 from gateway.store.watch import Watch
 from gateway.upstream.pool import PoolSet
@@ -78,10 +81,12 @@ class GatewayProcess:
             Room(settings.body_memory_bytes // 2, wait_s=settings.body_wait_s) for _ in range(2)
         )
         self.shadower = Shadower(self.tallies, settings, self.replies)
-        self.lane = Lane(self.tallies, self.shadower, self.replies)
         self.fleet = FleetStore(self.redis)
         self.key_uses = KeyUses(self.redis)
         self.door = Door(settings.access, processes=settings.processes)
+        self.pin_counts = PinCounts(self.door)
+        self.pins = Pins(self.redis)
+        self.lane = Lane(self.tallies, self.shadower, self.replies, self.pin_counts)
         self.follower = Follower(
             self.table,
             Documents(self.redis),
@@ -154,6 +159,7 @@ class GatewayProcess:
         while True:
             try:
                 await self.recorder.flush(self.predictions, everything=True)
+                await self._write_pins()
                 return
             except UpstreamError:
                 if time.monotonic() > until:
@@ -180,11 +186,22 @@ class GatewayProcess:
             self.lane.expire(now)
             self.shadower.expire(now)
 
+    async def _write_pins(self) -> None:
+        if not self.pin_counts.waiting:
+            return
+        for model, counts in self.pin_counts.take().items():
+            try:
+                await self.pins.note(model, int(time.time()) // DAY_S, counts)
+            except UpstreamError:
+                self.pin_counts.give_back(model, counts)
+                raise
+
     async def _keep_flushing(self) -> None:
         while True:
             await asyncio.sleep(self.settings.flush_s)
             try:
                 await self.recorder.flush(self.predictions)
+                await self._write_pins()
                 self.is_redis_away = False
             except UpstreamError as error:
                 if not self.is_redis_away:
@@ -228,6 +245,7 @@ class GatewayProcess:
             turned_away=self.server.ticker.turned_away,
             loop_lag_s=self.loop_lag_s,
         )
+        count_pins(state, self.pin_counts)
         measure_bodies(state, self.requests, self.replies)
         self.accuracies.measure(state)
         return state

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 from gateway.contract import evidence as ev
 from gateway.contract.latency import BUCKETS
-from gateway.contract.record import BUCKET_SECONDS, BUCKET_SIZE, SLICES_SUFFIX, Kind, place_of
+from gateway.contract.record import BUCKET_SECONDS, BUCKET_SIZE, SLICES_SUFFIX, UNIT_SUFFIX, Kind, place_of
 from gateway.contract.route import Features
 from gateway.dataplane.features import fields_of
 from gateway.dataplane.samples import Samples
@@ -27,6 +27,7 @@ INPUTS_HELD = 50  # sampled requests between two flushes
 MOST_INPUT_BYTES = 256 * 1024  # a larger body is not read for its columns
 FIRST_IDS = 8  # made at once when a bucket is new
 LOOK = 500  # models looked at in a flush for counts without records: about 0.1 ms
+_BESIDE = (SLICES_SUFFIX, UNIT_SUFFIX)
 _VARIANT = bytes(0x80 | (byte & 0x0F) for byte in range(256))  # an id's second half begins with 8
 _HISTOGRAM = tuple(f"h{index}" for index in range(BUCKETS))
 
@@ -153,8 +154,8 @@ class ModelRecorder:
         if not self.waiting and not increments:
             return None
         size = MAX_BATCH
-        while size < len(self.waiting) and self.waiting[size][1].endswith(SLICES_SUFFIX):
-            size += 1  # a label must not find a record without its slices
+        while size < len(self.waiting) and self.waiting[size][1].endswith(_BESIDE):
+            size += 1  # a label must not find a record without its slices, nor an erasure without its unit
         taken = self.waiting[:size]
         del self.waiting[: len(taken)]
         buckets: dict[str, list[tuple[bytes, bytes]]] = {}

@@ -98,10 +98,15 @@ class Target:
         return b"%b%bturnout-timeout-ms: %d\r\n" % (self.upstream_head, forwarded, left_ms)
 
     def reply_head(self, reason: str) -> bytes:
-        """Of a usual answer: status line, who answered and why, up to the prediction id."""
+        """Of a usual answer: status line, who answered and why, up to the prediction id.
+
+        It is remembered, but for pins of a version that ends: these are counted where they miss it.
+        """
         head = self.reply_heads.get(reason)
         if head is None:
-            head = self.reply_heads[reason] = PLAIN_JSON + self.said(reason) + b"turnout-prediction-id: "
+            head = PLAIN_JSON + self.said(reason) + b"turnout-prediction-id: "
+            if not (reason == "pin" and self.announcement):
+                self.reply_heads[reason] = head
         return head
 
     def said(self, reason: str) -> bytes:
@@ -117,8 +122,9 @@ class Entry:
 
     __slots__ = (
         "attempts", "budget", "compiled", "earn", "fallback", "feature_share", "hedge_s", "is_routed",
-        "keeps_bodies", "model", "paths", "reason_codes", "record_share", "recorder", "remembered", "retired",
-        "shadows", "slicer", "source", "targets", "timeout_s", "tolerance", "unit_header",
+        "keeps_bodies", "keeps_units", "model", "paths", "reason_codes", "record_share", "recorder",
+        "remembered", "retired", "shadows", "slicer", "source", "targets", "timeout_s", "tolerance",
+        "unit_header",
     )  # fmt: skip
 
     def __init__(
@@ -157,9 +163,10 @@ class Entry:
         self.record_share = route.record.percent / 100
         self.recorder = recorder
         recorder.ttl_s = route.record.ttl_s
-        recorder.bucket_size = bucket_size(len(self.shadows) + (slicer is not None))
+        recorder.bucket_size = bucket_size(len(self.shadows) + (slicer is not None) + route.record.units)
         self.slicer = slicer
         self.keeps_bodies = route.record.bodies
+        self.keeps_units = route.record.units
         self.feature_share = 0.0 if route.record.features is None else route.record.features.percent / 100
         recorder.features = route.record.features
 

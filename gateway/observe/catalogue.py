@@ -92,6 +92,7 @@ _GATEWAY = (
     ),
     _counter("turnout_ejections_total", "Workers set aside after failures in a row.", *_VERSION),
     _counter("turnout_fallbacks_total", "Predictions that the route's fallback version answered.", "model"),
+    _counter("turnout_deprecated_pins_total", "Predictions that pinned a deprecated version.", *_VERSION),
     _counter("turnout_shadow_dropped_total", "Copies for shadows not sent, or cut off.", *_VERSION, "reason"),
     _gauge("turnout_shadow_queue", "Copies waiting for their shadow."),
     _counter("turnout_feedback_total", "Labels and rewards by what became of them.", "model", "result"),

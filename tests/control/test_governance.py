@@ -138,6 +138,30 @@ async def test_a_policy_that_cannot_be_read_opens_no_door(api: httpx2.AsyncClien
     assert (refused["status"], refused["rules"]) == (403, ["strict.unreadable"])
 
 
+async def test_a_policy_that_nobody_can_satisfy_locks_no_admin_out(api: httpx2.AsyncClient) -> None:
+    """Nothing moves, not even with force; but policies are not judged by policies, and what harms goes."""
+    await apply(api, document(weights=(("1", 50), ("2", 50))))
+    whole_year = {"name": "for-ever", "begins": "2020-01-01T00:00:00Z", "ends": "2120-01-01T00:00:00Z"}
+    await put_policy(
+        api,
+        answers=["approved"],
+        approvals={"count": 8, "role": "admin"},
+        freezes=[whole_year],
+        override=None,
+    )
+    more = document(weights=(("1", 40), ("2", 60)))
+    forced = await apply(api, more, force=True, reason="incident 7")
+    assert (forced["status"], "strict.freezes" in forced["rules"]) == (403, True)
+    told = await post(api, "/models/digits/versions/2/state", state="quarantined", reason="leaks")
+    assert told["status"] == 200  # a version can be taken out in a hurry
+    nobody = await api.put("/policies/strict", json={"policy": {"policy": "strict", "answers": []}})
+    assert nobody.status_code == 422
+    reply = await api.request("DELETE", "/policies/strict", headers={"content-type": "application/json"})
+    assert reply.status_code == 200
+    await post(api, "/models/digits/versions/2/state", state="registered")
+    assert (await apply(api, more))["status"] == 200
+
+
 async def test_two_approvals_at_once_are_both_kept_or_one_is_told(api: httpx2.AsyncClient) -> None:
     found = await asyncio.gather(approve(api, "2", by="bob@desk"), approve(api, "2", by="eve@desk"))
     assert sorted(item["status"] for item in found) in ([200, 200], [200, 409])

@@ -21,7 +21,7 @@ from gateway.contract.access import Role
 from gateway.contract.errors import TurnoutError
 from gateway.control.audit import verify
 from gateway.control.audit_heads import Heads
-from gateway.control.gate import turns_on
+from gateway.control.door import turns_on
 from gateway.control.key_changes import all_keys
 from gateway.store.audit import AuditStream
 from gateway.store.documents import Change, Documents

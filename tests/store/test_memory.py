@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from gateway.contract import keys
 from gateway.contract.feedback import FeedbackResult
-from gateway.contract.record import BUCKET_SIZE, place_of
+from gateway.contract.record import BUCKET_SIZE, UNIT_SUFFIX, place_of, unit_mark
 from gateway.store.connection import ask
 from gateway.store.predictions import Batch, Predictions
 from tests.store.samples import TTL_S, new_id, record
@@ -76,3 +76,22 @@ async def test_a_bucket_with_a_shadow_and_labels_is_still_one_compact_list(
     key = keys.predictions("digits", bucket)
     assert await ask(redis, "OBJECT", "ENCODING", key) in COMPACT
     assert await ask(redis, "MEMORY", "USAGE", key) < 160 * BUCKET_SIZE
+
+
+async def test_a_units_mark_takes_about_twenty_bytes(predictions: Predictions, redis: Redis) -> None:
+    used = []
+    for number, has_units in enumerate((False, True)):
+        [(bucket, ttl_s, entries)] = _buckets(number, 1, shadows=0)
+        marks = [
+            (field + UNIT_SUFFIX, unit_mark("digits", b"unit %d" % index))
+            for index, (field, _) in enumerate(entries)
+        ]
+        await predictions.write(
+            "digits", f"r{number}", Batch(1, [(bucket, ttl_s, entries + marks * has_units)], {})
+        )
+        key = keys.predictions("digits", bucket)
+        assert await ask(redis, "OBJECT", "ENCODING", key) in COMPACT
+        used.append(int(await ask(redis, "MEMORY", "USAGE", key)))
+    without, with_units = used
+    assert 10 <= (with_units - without) / BUCKET_SIZE <= 32
+    assert with_units < 160 * BUCKET_SIZE

@@ -5,8 +5,9 @@ The key stays in the server's memory, in the session of this browser, and is nev
 
 from nicegui import ui
 
+from gateway.console.api import ApiError
 from gateway.console.look import frame
-from gateway.console.pieces import button, card, heading, text
+from gateway.console.pieces import button, card, heading, link, text
 from gateway.console.place import Place, session_of_page
 
 MAX_AUTHOR_LENGTH = 128  # as the control API has it
@@ -15,13 +16,30 @@ MAX_AUTHOR_LENGTH = 128  # as the control API has it
 def install(place: Place) -> None:
     @ui.page("/session")
     async def show() -> None:
-        _build()
+        _build(await _provider(place))
 
 
-def _build() -> None:
+async def _provider(place: Place) -> str:
+    """Where people can log in; "" = nowhere."""
+    try:
+        found = await place.api.get(session_of_page(), "/login")
+    except ApiError:
+        return ""
+    return str(found["issuer"]) if found["possible"] else ""
+
+
+def _build(provider: str) -> None:
     session = session_of_page()
     with frame("Who you are"):
         heading("Who you are", 1)
+        if provider and session.is_login:
+            with card():
+                text(f"You are logged in as {session.author}, by {provider}.", "", "p")
+                link("Log out", "/login/out")
+            return
+        if provider:
+            with card():
+                link(f"Log in at {provider}", "/login")
         with card():
             name = ui.input("Your name, for history and audit", value=session.author)
             name.props(f"outlined maxlength={MAX_AUTHOR_LENGTH}")

@@ -13,7 +13,7 @@ from gateway.contract.names import VersionName
 from gateway.contract.plan import Plan
 from gateway.contract.policy import Policy
 from gateway.contract.route import Document, Route
-from gateway.contract.standing import NEXT, Approval, Digest, Standing, State
+from gateway.contract.standing import ENDED, NEXT, Approval, Digest, Standing, State
 from gateway.contract.version import Version
 from gateway.control.api.models import ModelPath, VersionPath
 from gateway.control.body import StrictRoute
@@ -22,6 +22,7 @@ from gateway.control.governance import (
     broken_by_change,
     broken_by_plan,
     dossier_of,
+    kept_against,
     policies_of,
     read_standing,
 )
@@ -104,10 +105,11 @@ async def write_policy(
     known = await control.documents.get(field)
     document = wish.policy.model_dump(mode="json")
     if known is not None and known.doc == document:
-        return {"policy": name, "changed": False, "revision": known.revision}
+        return {"policy": name, "changed": False, "revision": known.revision, "warnings": []}
     change = Change(field, document, expected_revision=known.revision if known else 0)
     revision = await _commit(control, change, author=author, reason=wish.reason)
-    return {"policy": name, "changed": True, "revision": revision}
+    warnings = await kept_against(control, wish.policy)
+    return {"policy": name, "changed": True, "revision": revision, "warnings": warnings}
 
 
 @router.delete("/policies/{name}")
@@ -242,6 +244,7 @@ async def set_state(
                 "state": wish.state,
                 "reason": wish.reason,
                 "successor": wish.successor or standing.successor,
+                "ended_at": _ended_at(standing, wish.state, now),
                 "deprecated_at": (standing.deprecated_at or now) if is_ending else None,
                 "sunset_at": ends if is_ending else None,
                 "approvals": standing.approvals if is_ending else (),
@@ -257,6 +260,12 @@ async def set_state(
         reason=wish.reason or f"{version} is {wish.state.value}",
     )
     return {**(await _told(control, model, version)), "revision": revision}
+
+
+def _ended_at(standing: Standing, state: State, now: datetime) -> datetime | None:
+    if state not in ENDED:
+        return None
+    return standing.ended_at if state is standing.state and standing.ended_at else now
 
 
 async def _change_standing(

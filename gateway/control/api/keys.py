@@ -11,7 +11,7 @@ from gateway.contract.envelope import Envelope
 from gateway.control.applied import wait_until_served
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
-from gateway.control.gate import key_in
+from gateway.control.door import key_in
 from gateway.control.key_changes import KeyWish, create, revoke
 from gateway.control.parts import Author, Control, Parts
 

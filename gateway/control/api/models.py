@@ -13,6 +13,7 @@ from gateway.contract.route import Document
 from gateway.contract.version import Version
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
+from gateway.control.governance import broken_by_removal, refuse
 from gateway.control.parts import Author, Control, Parts
 from gateway.control.pools import Pool, pools
 from gateway.control.registry import (
@@ -153,11 +154,18 @@ async def remove_version(
     version: VersionPath,
     control: Control,
     author: Author,
+    caller: Caller,
     reason: Annotated[str, Query(max_length=512)] = "",
+    force: bool = False,
 ) -> dict[str, Any]:
-    """409 says who uses it."""
-    revision = await remove(control.documents, model, version, author=author, reason=reason)
-    return {"model": model, "version": version, "revision": revision}
+    """409 says who uses it, 403 which policy keeps it."""
+    await registered(control.documents, model, version)
+    broken = await broken_by_removal(control, model, version)
+    overridden = refuse(broken, force=force, reason=reason, role=caller.role)
+    revision = await remove(
+        control.documents, model, version, author=author, reason=reason, forced=overridden
+    )
+    return {"model": model, "version": version, "revision": revision, "warnings": list(overridden)}
 
 
 @router.put("/models/{model}/versions/{version}/tags")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.console.sessions import COOKIE, Session, Sessions
+from gateway.console.sessions import Session, Sessions, session_cookie
 
 SESSION = "turnout.session"  # the key in an ASGI scope
 # Scripts: the page's own are written into it, and Vue compiles templates in the browser.
@@ -37,7 +37,7 @@ _HEADERS = [
 ]
 
 
-class Gate:
+class Door:
     """`hosts` are names without ports under which browsers may call."""
 
     def __init__(self, app: ASGIApp, *, hosts: Iterable[str], sessions: Sessions) -> None:
@@ -58,7 +58,7 @@ class Gate:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                cookie = [] if name is None else [(b"set-cookie", _cookie(scope, name))]
+                cookie = [] if name is None else [(b"set-cookie", session_cookie(scope, name))]
                 message = {**message, "headers": [*message.get("headers", ()), *_HEADERS, *cookie]}
             await send(message)
 
@@ -76,9 +76,5 @@ class Gate:
 
 
 def _is_page(scope: Mapping[str, object]) -> bool:
-    return "/_nicegui" not in str(scope["path"])
-
-
-def _cookie(scope: Mapping[str, object], name: str) -> bytes:
-    secure = "; Secure" if scope.get("scheme") == "https" else ""
-    return f"{COOKIE}={name}; Path=/console; HttpOnly; SameSite=Strict{secure}".encode()
+    path = str(scope["path"])
+    return "/_nicegui" not in path and "/login" not in path  # a login makes its own session

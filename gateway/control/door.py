@@ -1,9 +1,9 @@
 """Who may do what on the control API: a pure ASGI middleware that decides before a body is read.
 
 The key document is read from Redis with each call, so a revocation counts at once here; gateways follow it.
-Everything that fails to prove itself gets the same answer. People come through a proxy that has logged them
-in: its header is believed beside its secret only. Without keys everybody is an admin, as on loopback ever
-since.
+Everything that fails to prove itself gets the same answer. People have logged in (`control.people`), or come
+through a proxy that has logged them in: its header is believed beside its secret only. Without keys, and
+without an issuer to log in at, everybody is an admin, as on loopback ever since.
 """
 
 import hmac
@@ -30,6 +30,7 @@ from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError, TurnoutError, UpstreamError
 from gateway.control.answers import answer
 from gateway.control.caller import SCOPE_KEY, Known
+from gateway.control.people import TOKEN_PREFIX, People
 from gateway.control.roles import rule_for
 from gateway.store.documents import KEY_ID, REQUEST_ID, Documents
 from gateway.store.key_uses import KeyUses
@@ -59,7 +60,7 @@ class Failures:
             log.warning("%d calls with a wrong key, or none, since the start", self.count)
 
 
-class Gate:
+class Door:
     def __init__(
         self,
         app: ASGIApp,
@@ -68,6 +69,7 @@ class Gate:
         documents: Documents,
         uses: KeyUses,
         failures: Failures,
+        people: People,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._app = app
@@ -75,6 +77,7 @@ class Gate:
         self._documents = documents
         self._uses = uses
         self._failures = failures
+        self._people = people
         self._now_ms = now_ms
         self._noted: dict[str, int] = {}  # key id -> when its use was written last
 
@@ -139,8 +142,10 @@ class Gate:
         token = None if authorization is None else token_in(authorization.encode("latin-1"))
         fields = [keys.ACCESS_FIELD] + ([] if token is None else [keys.key_field(token.key_id)])
         access, *found = await self._documents.several(fields)
-        if settings.required == "auto" and not turns_on(access):
+        if settings.required == "auto" and not turns_on(access) and not self._people.settings.issuer:
             return Known()
+        if (session := _session_in(authorization)) is not None:
+            return self._logged_in(session)
         if authorization is None and (person := self._person(headers)) is not None:
             return person
         key = key_in(found[0]) if found else None
@@ -149,6 +154,13 @@ class Gate:
             raise CallerError("unauthenticated", _MISSING if authorization is None else _WRONG)
         await self._note_use(token.key_id)
         return Known(key.name, key.role, key.scope, token.key_id, has_key=True)
+
+    def _logged_in(self, session: str) -> Known:
+        person = self._people.find(session, now_s=time.monotonic())
+        if person is None:
+            self._failures.note()
+            raise CallerError("unauthenticated", "your login has ended: log in again")
+        return Known(person.name, person.role, None, "login", has_key=True)
 
     def _person(self, headers: dict[str, str]) -> Known | None:
         """Whom a trusted proxy has logged in."""
@@ -193,6 +205,13 @@ def key_in(envelope: Envelope | None) -> Key | None:
         return Key.model_validate(envelope.doc)
     except ValueError:
         return None
+
+
+def _session_in(authorization: str | None) -> str | None:
+    """The token of somebody who has logged in (`control.people`)."""
+    scheme, _, token = (authorization or "").partition(" ")
+    token = token.strip()
+    return token if scheme.lower() == "bearer" and token.startswith(TOKEN_PREFIX) else None
 
 
 def _values(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
