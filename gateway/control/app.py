@@ -44,6 +44,7 @@ from gateway.store.fleet import FleetStore
 from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
 from gateway.store.predictions import Predictions
+from workers.stores import open_store
 
 
 def build_app(settings: ControlSettings) -> FastAPI:
@@ -124,7 +125,10 @@ def _parts(settings: ControlSettings) -> Parts:
         fleet=FleetStore(redis),
         predictions=Predictions(redis),
         artifacts=Artifacts(
-            settings.artifacts_dir, inspect=_inspected, max_bytes=settings.max_artifact_bytes
+            open_store(settings.artifacts_dir, settings.artifacts_url),
+            scratch=settings.artifacts_dir / "partial",
+            inspect=_inspected,
+            max_bytes=settings.max_artifact_bytes,
         ),
         probe=WorkerProbe(timeout_s=settings.probe_timeout_s),
         leases=Leases(redis),

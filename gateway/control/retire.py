@@ -1,8 +1,8 @@
 """Taking a version out of the registry, changing its tags (all that may change of it), and moving aliases.
 
 A version that a route, an alias or a rollout names stays; the refusal says which. The commit rests on the
-revisions that were looked at, and those who name a version rest theirs on its being there, so of a removal and
-an edit at once one is a conflict. The wish for workers goes with the version; the file stays in the store
+revisions that were looked at, and those who name a version rest theirs on its being there: of a removal and
+an edit at once, one is a conflict. The wish for workers goes with the version; the file stays in the store
 until `control.collect` finds that no version has it. Called by the handlers of `control.api.models` and
 `control.api.aliases`.
 """

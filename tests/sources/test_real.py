@@ -126,7 +126,7 @@ def test_following_an_alias_registers_each_version_once(
         version = trained(server, data, accuracy=0.9, commit_id="a" * 40)
         ask(server, "POST", "registered-models/alias", name="digits", alias="best", version=version)
         first = run("model", "follow", "scans", address, "--alias", "best", "--once")
-        assert (first.code, f"turnout rollout start scans {version}" in first.out) == (0, True), first
+        assert (first.code, f"turnout rollout start scans --to {version} " in first.out) == (0, True), first
         again = run("model", "follow", "scans", address, "--alias", "best", "--once")
         assert (again.code, "registered already" in again.out) == (0, True)
 

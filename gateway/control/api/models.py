@@ -11,6 +11,7 @@ from gateway.contract.errors import CallerError
 from gateway.contract.names import NAME_PATTERN, VERSION_PATTERN
 from gateway.contract.route import Document
 from gateway.contract.version import Version
+from gateway.control.artifacts import chunks
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
 from gateway.control.parts import Author, Control, Parts
@@ -141,6 +142,7 @@ async def register_version(
     )
     twins = await _same_content(control, document)
     changed, revision = await register(control.documents, document, workers=wish.workers, author=author)
+    await control.artifacts.keep(artifact)
     response.status_code = 201 if changed else 200
     kept, _ = await registered(control.documents, model, version)
     warnings = [f"the same file is registered as {twin}" for twin in twins]
@@ -172,13 +174,9 @@ async def tag_version(
 async def download(model: ModelPath, version: VersionPath, control: Control) -> Response:
     """The model file, whose SHA-256 is the version's digest."""
     found, _ = await registered(control.documents, model, version)
-    path = control.artifacts.path_of(found.digest)
-    if not path.is_file() or path.stat().st_size != found.size_bytes:
-        raise CallerError("not_found", "the model file is not in the store as it was: register it again")
+    file = await control.artifacts.open(found.digest)
     length = {"content-length": str(found.size_bytes), "x-turnout-digest": found.digest}
-    return StreamingResponse(
-        control.artifacts.chunks(found.digest), media_type="application/octet-stream", headers=length
-    )
+    return StreamingResponse(chunks(file), media_type="application/octet-stream", headers=length)
 
 
 @router.put("/models/{model}/versions/{version}/workers")
