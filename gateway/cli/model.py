@@ -190,10 +190,34 @@ def download(session: Session, name: str, version: str, path: str) -> int:
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
 @operator
 def remove(session: Session, name: str, version: str, reason: str) -> int:
-    """Forget a version that no route and no alias uses. Its file stays in the store."""
+    """Forget a version that nothing uses. Its file stays until `turnout model gc`."""
     found = session.client.delete("models", name, "versions", version, reason=reason)
     session.out.value(found)
     session.out.line(f"{name} {version} is gone at revision {found['revision']}")
+    return 0
+
+
+@model.command()
+@click.option(
+    "--older-than-h",
+    type=click.FloatRange(0, 100_000),
+    default=24.0,
+    show_default=True,
+    metavar="HOURS",
+    help="Keep what was sent since then: it may be about to be registered.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say which.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit.")
+@operator
+def gc(session: Session, older_than_h: float, dry_run: bool, reason: str) -> int:
+    """Delete the model files that no version uses."""
+    body = {"older_than_s": older_than_h * 3600, "dry_run": dry_run, "reason": reason}
+    found = session.client.post("artifacts", "collect", body=body)
+    session.out.value(found)
+    for file in found["files"]:
+        session.out.line(f"{file['digest']}  {bytes_words(file['size_bytes'])}")
+    done = "would go" if dry_run else "gone"
+    session.out.line(f"{done}: {len(found['files'])} unused files, {bytes_words(found['bytes'])}")
     return 0
 
 

@@ -15,6 +15,7 @@ from gateway.contract.lineage import clean
 from gateway.control.answers import PROBLEMS, install_answers
 from gateway.control.api import (
     aliases,
+    artifacts,
     audit,
     events,
     evidence,
@@ -74,7 +75,8 @@ def build_app(settings: ControlSettings) -> FastAPI:
     app.state.parts = parts
     install_answers(app)
     for router in (
-        models.uploads,
+        artifacts.uploads,
+        artifacts.router,
         aliases.router,
         models.router,
         routes.one,

@@ -360,3 +360,15 @@ def test_a_split_may_name_an_alias_and_keeps_its_version(run: Run) -> None:
 def test_a_bad_name_is_refused_before_anything_is_fetched(run: Run, version: str) -> None:
     refused = run("model", "register", "x", f"--version={version}", "--from", "git+file:///none#m.onnx")
     assert (refused.code, "no name for a version" in refused.err) == (2, True)
+
+
+def test_unused_model_files_are_shown_first_and_then_gone(run: Run, tmp_path: Path) -> None:
+    for width, version in ((4, "1"), (5, "2")):
+        (tmp_path / "m.onnx").write_bytes(model_file(width=width))
+        run("model", "register", "scans", "--version", version, "--from", tmp_path / "m.onnx", "--no-wait")
+    run("model", "rm", "scans", "2")
+    would = run("model", "gc", "--older-than-h", "0", "--dry-run")
+    assert (would.code, lines(would)[-1]) == (0, "would go: 1 unused files, 82 B")
+    assert lines(run("model", "gc"))[-1] == "gone: 0 unused files, 0 B"
+    assert lines(run("model", "gc", "--older-than-h", "0"))[-1] == "gone: 1 unused files, 82 B"
+    assert lines(run("model", "gc", "--older-than-h", "0"))[-1] == "gone: 0 unused files, 0 B"

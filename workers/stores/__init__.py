@@ -28,7 +28,8 @@ class Store(Protocol):
     """Blocking: to be called in a thread. Raises `TurnoutError`s with a sentence for a person.
 
     What no version uses leaves in two steps, so that a registration at the same moment can take it back:
-    `set_aside` (nobody finds it under its digest any more), then `bring_back` or `delete`.
+    `set_aside` (nobody finds it under its digest any more), then `bring_back` or `delete`. Each does nothing
+    where somebody else did it.
     """
 
     def put(self, source: Path, digest: str) -> None:

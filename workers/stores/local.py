@@ -8,6 +8,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -67,12 +68,14 @@ class LocalStore:
 
     def set_aside(self, digest: str) -> None:
         self._aside.mkdir(exist_ok=True)
-        artifact_path(self._directory, digest).replace(self._aside / digest)
+        with suppress(FileNotFoundError):
+            artifact_path(self._directory, digest).replace(self._aside / digest)
 
     def bring_back(self, digest: str) -> None:
         target = artifact_path(self._directory, digest)
         target.parent.mkdir(parents=True, exist_ok=True)
-        (self._aside / digest).replace(target)
+        with suppress(FileNotFoundError):
+            (self._aside / digest).replace(target)
 
     def delete(self, digest: str) -> None:
         (self._aside / digest).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -87,15 +87,15 @@ class RemoteStore:
         return [_name(path) for path, _ in self._files("aside") if DIGEST.match(_name(path))]
 
     def set_aside(self, digest: str) -> None:
-        with self._translated(digest):
+        with self._translated(), suppress(FileNotFoundError):
             self._move(self._at(digest), f"{self._root}/aside/{digest}")
 
     def bring_back(self, digest: str) -> None:
-        with self._translated(digest):
+        with self._translated(), suppress(FileNotFoundError):
             self._move(f"{self._root}/aside/{digest}", self._at(digest))
 
     def delete(self, digest: str) -> None:
-        with self._translated(digest):
+        with self._translated(), suppress(FileNotFoundError):
             self._fs.rm_file(f"{self._root}/aside/{digest}")
 
     def delete_partial(self, before_s: float) -> int:

@@ -1,11 +1,10 @@
-"""HTTP: artifacts, models and their registered versions."""
+"""HTTP: models and their registered versions."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
-from starlette.requests import ClientDisconnect
 
 from gateway.contract.errors import CallerError
 from gateway.contract.names import NAME_PATTERN, VERSION_PATTERN
@@ -30,7 +29,6 @@ from gateway.control.search import parse_search
 from gateway.control.stored import read_stored
 from gateway.core.check import shares
 
-uploads = APIRouter(tags=["models"])  # a model file is a stream, not a JSON document
 router = APIRouter(tags=["models"], route_class=StrictRoute)
 
 ModelPath = Annotated[str, Path(pattern=NAME_PATTERN)]
@@ -50,24 +48,6 @@ class Tags(Document):
     tags: dict[
         Annotated[str, Field(min_length=1, max_length=128)], Annotated[str, Field(max_length=1024)] | None
     ] = Field(min_length=1, max_length=64)
-
-
-@uploads.post("/artifacts", status_code=201)
-async def add_artifact(request: Request, control: Control) -> dict[str, Any]:
-    """Keeps a model file under its SHA-256; the body is the file (application/octet-stream)."""
-    limit = control.settings.max_artifact_bytes
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > limit:
-        raise CallerError("too_large", f"the model file is longer than {limit} bytes", max_bytes=limit)
-    try:
-        artifact = await control.artifacts.add(request.stream())
-    except ClientDisconnect:
-        raise CallerError("bad_request", "the client went away before its file had arrived") from None
-    return {
-        "digest": artifact.digest,
-        "size_bytes": artifact.size_bytes,
-        "signature": artifact.signature.model_dump(mode="json"),
-    }
 
 
 @router.get("/models")
