@@ -224,7 +224,9 @@ def gc(session: Session, older_than_h: float, dry_run: bool, reason: str) -> int
 def _lineage(lineage: Mapping[str, Any]) -> str:
     """One line of what is known."""
     known = [f"{lineage['kind']}"] if lineage["kind"] else []
-    known += [lineage["git_commit"][:12]] if lineage["git_commit"] else []
+    if lineage["git_commit"]:
+        changed = " with changed files" if lineage["git_clean"] is False else ""
+        known.append(f"{lineage['git_commit'][:12]}{changed}")
     known += [f"run {lineage['run_id']}"] if lineage["run_id"] else []
     known += [lineage["data_digest"]] if lineage["data_digest"] else []
     known += [text for text in (lineage["created_by"], lineage["created_at"], lineage["subject"]) if text]

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from gateway.contract import keys
 from gateway.contract.errors import UpstreamError
-from gateway.control import collect
+from gateway.control import collect, registry
 from gateway.control.api import models
 from gateway.control.app import build_app
 from gateway.control.settings import ControlSettings
@@ -117,7 +117,7 @@ async def test_a_file_that_is_collected_while_it_is_registered_is_there_afterwar
     """The whole collection happens between the look at the file and the commit."""
     await put(api, "1", digest=await sent(api, kept, ONE))
     digest = await sent(api, kept, TWO)
-    register = models.register
+    register = registry.register
 
     async def late(*arguments: Any, **named: Any) -> Any:
         assert [file["digest"] for file in (await gc(api))["files"]] == [digest]
