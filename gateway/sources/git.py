@@ -52,7 +52,9 @@ def parse_address(text: str) -> Address:
             "bad_request", f"{text!r} is not git+file:///REPOSITORY@REVISION#PATH (or git+https://…){ssh}"
         )
     if not _HOST_AND_PORT.match(urlsplit(found["url"]).netloc):
-        raise CallerError("bad_request", "a repository's address needs a host, perhaps a port, and no password")
+        raise CallerError(
+            "bad_request", "a repository's address needs a host, perhaps a port, and no password"
+        )
     revision, path = found["rev"] or "HEAD", unquote(found["path"])
     name = revision.removeprefix("gto:")
     if not _REVISION.match(name) or ".." in name:
