@@ -23,6 +23,7 @@ from workers.stores.local import DIGEST
 
 # How drivers call the time of an object's last change.
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
+_OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "oss", "oci"})
 # What drivers let through of the libraries under them, beside OSError; looked up in what is loaded already.
 _FOREIGN = {
     "botocore.exceptions": ("BotoCoreError", "ClientError"),
@@ -54,7 +55,7 @@ class RemoteStore:
         partial = f"{self._root}/partial/{uuid.uuid4().hex}"
         with self._translated():
             try:
-                self._fs.makedirs(_folder(partial), exist_ok=True)
+                self._make_folder_of(partial)
                 self._fs.put_file(str(source), partial)
                 size = self._fs.size(partial)
                 if size != source.stat().st_size:
@@ -73,8 +74,12 @@ class RemoteStore:
                 yield chunk
 
     def has(self, digest: str) -> bool:
+        """Asked for by `info`: the drivers' own `isfile` says no where the store is away."""
         with self._translated():
-            return bool(self._fs.isfile(self._at(digest)))
+            try:
+                return bool(self._fs.info(self._at(digest))["type"] == "file")
+            except FileNotFoundError:
+                return False
 
     def kept(self) -> list[Kept]:
         return [
@@ -113,8 +118,14 @@ class RemoteStore:
         return f"{self._root}/sha256/{digest[:2]}/{digest}"
 
     def _move(self, source: str, target: str) -> None:
-        self._fs.makedirs(_folder(target), exist_ok=True)
+        self._make_folder_of(target)
         self._fs.mv(source, target)
+
+    def _make_folder_of(self, path: str) -> None:
+        """Object stores have none, and some drivers would make a bucket instead."""
+        names = self._fs.protocol
+        if _OBJECT_STORES.isdisjoint([names] if isinstance(names, str) else names):
+            self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
 
     def _files(self, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
         with self._translated():
@@ -146,11 +157,11 @@ class RemoteStore:
         try:
             yield
         except FileNotFoundError as error:
-            missing = f"the model file {digest}" if digest else str(error)
-            raise CallerError("not_found", f"{missing} is not in the store {self.shown}") from None
+            said = f"has no model file {digest}" if digest else f"is not there: {error}"
+            raise CallerError("not_found", f"the store {self.shown} {said}") from None
         except _errors() as error:
             said = " ".join(str(error).split())[:300] or type(error).__name__
-            raise UpstreamError("bad_upstream", f"the store {self.shown} does not do it: {said}") from None
+            raise UpstreamError("bad_upstream", f"the store {self.shown} failed: {said}") from None
 
 
 def _errors(*more: type[BaseException]) -> tuple[type[BaseException], ...]:
@@ -161,10 +172,6 @@ def _errors(*more: type[BaseException]) -> tuple[type[BaseException], ...]:
         if module in sys.modules
     ]
     return (OSError, NotImplementedError, ValueError, *loaded, *more)
-
-
-def _folder(path: str) -> str:
-    return path.rpartition("/")[0]
 
 
 def _name(path: str) -> str:
