@@ -12,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.control.catalogue import Catalogue
+from gateway.control.settings import ControlSettings
 from gateway.store.documents import Documents
 from tests.control.test_models import model_file, put, upload
 from tests.control.world import add_ready_versions, add_versions, split
@@ -176,6 +177,21 @@ async def test_a_file_comes_back_as_it_was_sent(api: httpx2.AsyncClient) -> None
     made = await registered(api)
     reply = await api.get("/models/digits/versions/1/artifact")
     assert hashlib.sha256(reply.content).hexdigest() == made["digest"] == reply.headers["x-turnout-digest"]
+
+
+async def test_a_wrong_byte_in_the_store_is_noticed_before_a_byte_is_sent(
+    api: httpx2.AsyncClient, settings: ControlSettings
+) -> None:
+    digest = (await registered(api))["digest"]
+    path = settings.artifacts_dir / "sha256" / digest[:2] / digest
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    reply = await api.get("/models/digits/versions/1/artifact")
+    assert (reply.status_code, "changed in the store" in reply.json()["error"]) == (500, True)
+    path.unlink()
+    gone = await api.get("/models/digits/versions/1/artifact")
+    assert (gone.status_code, gone.json()["code"]) == (404, "not_found")
 
 
 async def test_an_alias_moves_with_reason_and_only_from_where_it_is_expected(

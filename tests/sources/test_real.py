@@ -205,7 +205,7 @@ def test_a_bucket_is_a_store(
     assert (store.has(digest), store.aside()) == (False, [digest])
     store.bring_back(digest)
     assert (store.has(digest), store.aside(), store.delete_partial(2e9)) == (True, [], 0)
-    with pytest.raises(TurnoutError, match="is not there: .*bucket") as raised:
+    with pytest.raises(TurnoutError, match=r"is not there: .*bucket") as raised:
         put(open_store(tmp_path, "s3://misspelt/models"), tmp_path, ONE)
     assert raised.value.code == "not_found"
     s3.kill()

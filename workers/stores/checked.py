@@ -8,6 +8,7 @@ process and by `workers.app`.
 """
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -23,12 +24,13 @@ def read_artifact(path: Path, *, digest: str | None, max_bytes: int) -> tuple[by
     """The file's bytes and their SHA-256 in hex; refuses a file that is too large or is not `digest`."""
     try:
         with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
+            is_short = os.fstat(file.fileno()).st_size <= max_bytes  # known without reading it
+            data = file.read(max_bytes + 1) if is_short else b""
     except FileNotFoundError:
         raise CallerError("not_found", f"there is no model file {path}: register the version again") from None
     except OSError as error:
         raise CallerError("bad_request", f"cannot read {path}: {error.strerror}") from None
-    if len(data) > max_bytes:
+    if not is_short or len(data) > max_bytes:
         raise CallerError("too_large", f"{path} is larger than {max_bytes} bytes")
     found = hashlib.sha256(data).hexdigest()
     if digest is not None and found != digest:
@@ -44,6 +46,9 @@ def opened(store: Store, digest: str, *, scratch: Path, max_bytes: int) -> IO[by
     """At its beginning; the caller closes it. `internal` where the bytes are others."""
     file = store.open_here(digest)
     is_here = file is not None
+    if file is not None and os.fstat(file.fileno()).st_size > max_bytes:
+        file.close()
+        raise _too_large(digest, max_bytes)
     if file is None:
         scratch.mkdir(parents=True, exist_ok=True)
         file = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 - the caller closes it
@@ -93,7 +98,7 @@ def _checked(chunks: Iterator[bytes], digest: str, *, max_bytes: int) -> Iterato
     for chunk in chunks:
         size += len(chunk)
         if size > max_bytes:
-            raise CallerError("too_large", f"the model file {digest} is longer than {max_bytes} bytes")
+            raise _too_large(digest, max_bytes)
         hashed.update(chunk)
         yield chunk
     if hashed.hexdigest() != digest:
@@ -102,3 +107,7 @@ def _checked(chunks: Iterator[bytes], digest: str, *, max_bytes: int) -> Iterato
             f"the bytes of artifact {digest} changed in the store (their SHA-256 is now "
             f"{hashed.hexdigest()[:12]}...): send the file again",
         )
+
+
+def _too_large(digest: str, max_bytes: int) -> CallerError:
+    return CallerError("too_large", f"the model file {digest} is longer than {max_bytes} bytes")

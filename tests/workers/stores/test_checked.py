@@ -1,6 +1,8 @@
 """Bytes out of stores: what changed, is missing or too long is refused, from a folder as from afar."""
 
 import hashlib
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,21 @@ def test_a_file_that_is_open_stays_whole_while_it_is_removed(tmp_path: Path) -> 
         store.delete(DIGEST)
         assert not store.has(DIGEST)
         assert file.read() == DATA
+
+
+def test_a_file_of_five_gigabytes_is_refused_without_being_read(tmp_path: Path) -> None:
+    path = artifact_path(tmp_path, DIGEST)
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        file.truncate(5 << 30)
+    tracemalloc.start()
+    before_s = time.process_time()
+    try:
+        with pytest.raises(CallerError, match="larger than"):
+            read_artifact(path, digest=DIGEST, max_bytes=2 << 30)
+        with pytest.raises(CallerError, match="longer than"):
+            opened(LocalStore(tmp_path), DIGEST, scratch=tmp_path, max_bytes=2 << 30)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        assert time.process_time() - before_s < 0.5
+    finally:
+        tracemalloc.stop()

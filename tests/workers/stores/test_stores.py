@@ -90,7 +90,7 @@ def test_a_put_that_fails_leaves_nothing_under_the_digest(
         put(store, tmp_path)
     monkeypatch.setattr(files, "put_file", whole)
     monkeypatch.setattr(files, "mv", broken)
-    with pytest.raises(UpstreamError, match="failed: .*no"):
+    with pytest.raises(UpstreamError, match=r"failed: .*no"):
         put(store, tmp_path)
     assert not store.has(DIGEST)
     assert [path for path in (tmp_path / "store").rglob("*") if path.is_file()] == []
