@@ -59,10 +59,6 @@ class Place:
         return f"http://{_bracketed(self.host)}:{self.control_port}"
 
     @property
-    def artifacts_dir(self) -> Path:
-        return self.data_dir / "artifacts"
-
-    @property
     def log_dir(self) -> Path:
         return self.data_dir / "logs"
 
@@ -107,19 +103,16 @@ class Installation:
         rotate(self.place.log_dir, LOGS)
         self._start_redis()
         os.environ["TURNOUT_REDIS_URL"] = self.redis_url  # not an argument: `ps` would show its password
+        os.environ["TURNOUT_DATA_DIR"] = str(self.place.data_dir)  # model files lie below it
         place = self.place
         control = self._keep(
             "control",
             *("--host", place.host, "--port", str(place.control_port)),
-            *("--artifacts", str(place.artifacts_dir), "--data-dir", str(place.data_dir)),
+            *("--data-dir", str(place.data_dir)),
             stop_s=CONTROL_STOP_S,
         )
         self._wait_for(control, f"{place.control_url}/api/v1/status")
-        self._keep(
-            "supervisor",
-            *("--artifacts", str(place.artifacts_dir)),
-            stop_s=SUPERVISOR_STOP_S,
-        )
+        self._keep("supervisor", stop_s=SUPERVISOR_STOP_S)
         gateway = self._keep(
             "gateway",
             *("--host", place.host, "--port", str(place.port), "--metrics-port", str(place.metrics_port)),

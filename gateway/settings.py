@@ -49,7 +49,7 @@ SECTIONS = {
 
 
 class Settings(BaseSettings):
-    """`redis_url`, `data_dir` and `access` hold for every section that does not say otherwise."""
+    """`redis_url`, `data_dir`, `artifacts_url` and `access` hold for every section that says nothing else."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -61,6 +61,7 @@ class Settings(BaseSettings):
 
     redis_url: str
     data_dir: Path
+    artifacts_url: str = ""
     access: AccessSettings
     gateway: GatewaySettings
     control: ControlSettings
@@ -77,6 +78,7 @@ class Settings(BaseSettings):
             "redis_url": redis_url,
             "data_dir": data_dir,
             "artifacts_dir": data_dir / "artifacts",
+            "artifacts_url": given.get("artifacts_url") or "",
             "access": access,
         }
         sections = {

@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway.upstream": {"gateway.contract", "gateway.core", "gateway.wire"},
     "gateway.observe": {"gateway.contract", "gateway.core", "gateway.wire"},
     "gateway.dataplane": BELOW_DATAPLANE,
-    "gateway.control": (BELOW_DATAPLANE - {"gateway.upstream", "gateway.wire"}) | {"workers.artifact"},
+    "gateway.control": (BELOW_DATAPLANE - {"gateway.upstream", "gateway.wire"})
+    | {"workers.artifact", "workers.stores"},
     "gateway.settings": {
         "gateway.contract",
         "gateway.control.settings",

@@ -111,7 +111,9 @@ def is_common(name: str) -> bool:
     """Said once at the top of the file, for all sections."""
     if name.startswith(("gateway.access", "control.access")):
         return True
-    return "." in name and name.rpartition(".")[2] in ("redis_url", "data_dir", "artifacts_dir")
+    return "." in name and name.rpartition(".")[2] in (
+        "redis_url", "data_dir", "artifacts_dir", "artifacts_url",
+    )  # fmt: skip
 
 
 def test_the_commented_file_lists_every_setting_with_its_default() -> None:

@@ -32,7 +32,7 @@ from gateway.contract.version import Version
 from gateway.wire.limits import Limits
 from gateway.wire.server import HttpServer
 from workers.announce import Announcer
-from workers.artifact import artifact_path, inspect, read_artifact
+from workers.artifact import inspect
 from workers.batcher import Batcher, Bounds
 from workers.batching import Run
 from workers.pages import make_app
@@ -41,6 +41,7 @@ from workers.runtimes.onnx import OnnxModel
 from workers.server import WorkerProtocol
 from workers.service import Service
 from workers.settings import LOOPBACK, WorkerSettings
+from workers.stores.checked import read_artifact, read_registered
 from workers.warmup import Warmth, warm_up
 
 log = logging.getLogger("turnout.worker")
@@ -89,9 +90,11 @@ class Worker:
             loop.add_signal_handler(number, self._signalled)
         redis = None if self.assignment.model_file else connect(self.settings.redis_url, name=self.worker_id)
         try:
-            path, digest = await self._artifact(redis)
+            if redis is not None:
+                version = await registered(redis, self.assignment.model, self.assignment.version)
+                self.service.set_digest(version.digest)
             sock = listen(self.settings, self.assignment.port)
-            await self._serve(redis, sock, path, digest)
+            await self._serve(redis, sock)
         finally:
             if redis is not None:
                 await redis.aclose()
@@ -103,15 +106,7 @@ class Worker:
             os._exit(SECOND_SIGNAL_EXIT)
         self._stop.set()
 
-    async def _artifact(self, redis: Redis | None) -> tuple[Path, str | None]:
-        if redis is None:
-            assert self.assignment.model_file is not None
-            return self.assignment.model_file, None
-        version = await registered(redis, self.assignment.model, self.assignment.version)
-        self.service.set_digest(version.digest)
-        return artifact_path(self.settings.artifacts_dir, version.digest), version.digest
-
-    async def _serve(self, redis: Redis | None, sock: socket.socket, path: Path, digest: str | None) -> None:
+    async def _serve(self, redis: Redis | None, sock: socket.socket) -> None:
         protocol = type("Protocol", (WorkerProtocol,), {"service": self.service})
         limits = Limits(body_bytes=self.settings.max_body_bytes, keep_alive_s=KEEP_ALIVE_S)
         server = HttpServer(protocol, make_app(self.service), limits=limits)
@@ -121,7 +116,7 @@ class Worker:
         if announcer is not None:
             announcer.start()
         try:
-            loaded = await self._load(path, digest)
+            loaded = await self._load()
             if loaded is None:
                 self._is_inside = True
                 log.info("%s %s was told to end while it was loading", *self._names())
@@ -141,9 +136,10 @@ class Worker:
             if announcer is not None:
                 await announcer.withdraw()
 
-    async def _load(self, path: Path, digest: str | None) -> Loaded | None:
+    async def _load(self) -> Loaded | None:
         """Load and warm up in a thread; None if the worker was told to stop meanwhile."""
-        loading = asyncio.ensure_future(asyncio.to_thread(load, path, digest, self.settings))
+        file, digest = self.assignment.model_file, self.service.digest
+        loading = asyncio.ensure_future(asyncio.to_thread(load, file, digest, self.settings))
         stopping = asyncio.ensure_future(self._stop.wait())
         await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
@@ -194,9 +190,14 @@ class Worker:
         )
 
 
-def load(path: Path, digest: str | None, settings: WorkerSettings) -> Loaded:
-    """In a thread: the file's bytes, checked, as a warm model."""
-    data, found = read_artifact(path, digest=digest, max_bytes=settings.max_artifact_bytes)
+def load(file: Path | None, digest: str, settings: WorkerSettings) -> Loaded:
+    """In a thread: this file, or without one the registered one of this digest, as a warm model."""
+    limit = settings.max_artifact_bytes
+    data, found = (
+        read_registered(settings.artifacts_dir, settings.artifacts_url, digest, max_bytes=limit)
+        if file is None
+        else read_artifact(file, digest=None, max_bytes=limit)
+    )
     signature = inspect(data).signature
     model = OnnxModel(data, signature, threads=settings.intra_op_threads)
     warmth = warm_up(model.run, signature, max_batch_rows=settings.max_batch_rows)

@@ -1,17 +1,15 @@
 """Is this file a model that may be served, and what does it take and give?
 
-`read_artifact` gives the very bytes whose digest was checked, so that a file swapped later changes nothing.
 `inspect` parses an ONNX file without running or loading anything, and refuses what would reach outside it or
 run foreign code: external data, operators of unknown domains, EPContext blobs, Python operators, and files of
 other formats (pickles, archives). Every refusal is a `CallerError` whose sentence says what to do.
 
-Must not know: Redis, HTTP, ONNX Runtime. Called by the worker at load and by control at registration.
+Must not know: Redis, HTTP, ONNX Runtime. Called by the worker at load, on bytes whose digest was
+checked (`stores.checked`), and by control at registration.
 """
 
-import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
@@ -66,31 +64,6 @@ class Inspected:
     signature: Signature
     opsets: dict[str, int]
     producer: str
-
-
-def artifact_path(directory: Path, digest: str) -> Path:
-    return directory / "sha256" / digest[:2] / digest
-
-
-def read_artifact(path: Path, *, digest: str | None, max_bytes: int) -> tuple[bytes, str]:
-    """The file's bytes and their SHA-256 in hex; refuses a file that is too large or is not `digest`."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(max_bytes + 1)
-    except FileNotFoundError:
-        raise CallerError("not_found", f"there is no model file {path}: register the version again") from None
-    except OSError as error:
-        raise CallerError("bad_request", f"cannot read {path}: {error.strerror}") from None
-    if len(data) > max_bytes:
-        raise CallerError("too_large", f"{path} is larger than {max_bytes} bytes")
-    found = hashlib.sha256(data).hexdigest()
-    if digest is not None and found != digest:
-        raise CallerError(
-            "refused",
-            f"{path} is not the registered file: its SHA-256 is {found[:12]}..., registered is "
-            f"{digest[:12]}...; restore it, or register it as another version",
-        )
-    return data, found
 
 
 def inspect(data: bytes) -> Inspected:

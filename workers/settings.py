@@ -18,6 +18,7 @@ class WorkerSettings:
 
     redis_url: str = "unix://.turnout/redis/redis.sock"
     artifacts_dir: Path = Path(".turnout/artifacts")  # the store of model files: DIR/sha256/<2 hex>/<digest>
+    artifacts_url: str = ""  # a store elsewhere, such as s3://bucket/models; the folder then holds copies
     host: str = "127.0.0.1"
     advertise_host: str = ""  # what gateways are told to connect to; empty = `host`
     allow_unauthenticated: bool = False  # needed to listen on anything but loopback

@@ -28,8 +28,9 @@ GRACE_S = 5  # how long requests in flight may take at the end; one that waits f
     "--redis-url", metavar="URL", help="redis://, rediss:// or unix://; TURNOUT_REDIS_URL says the same."
 )
 @click.option(
-    "--artifacts", type=click.Path(path_type=Path, file_okay=False), help="Where model files are kept."
-)
+    "--artifacts", metavar="FOLDER|URL",
+    help="Where model files are kept: a folder, or a store such as s3://bucket/models.",
+)  # fmt: skip
 @click.option(
     "--allowed-host", "allowed_hosts", multiple=True, metavar="NAME", help="A further name of this API."
 )
@@ -51,7 +52,7 @@ def control(
     host: str | None,
     port: int | None,
     redis_url: str | None,
-    artifacts: Path | None,
+    artifacts: str | None,
     allowed_hosts: tuple[str, ...],
     data_dir: Path | None,
     console: bool | None,
@@ -64,14 +65,15 @@ def control(
     from gateway.observe.logs import configure
     from gateway.settings import load
     from gateway.store.exposure import closed_access
+    from workers.stores import settings_of
 
     flags = {
         "host": host,
         "port": port,
         "redis_url": redis_url,
-        "artifacts_dir": artifacts,
         "allowed_hosts": allowed_hosts or None,
         "console": console,
+        **settings_of(artifacts),
     }
     settings = load(config, flags={"data_dir": data_dir, "control": flags}).control
     access = closed_access(

@@ -78,6 +78,7 @@ def deploy(
     summary: Path | None,
     reason: str,
     roots: tuple[Path, ...],
+    hosts: tuple[str, ...],
     **said: Any,
 ) -> int:
     """Register a version and roll it out; safe to repeat.
@@ -93,7 +94,7 @@ def deploy(
         told = described(**said)
         if told["workers"] is None:
             told["workers"] = _workers(session, wish)
-        with fetched(address, limits=Limits(roots=roots)) as found:
+        with fetched(address, limits=Limits(roots=roots, hosts=hosts)) as found:
             sent = {**told, "source": told["source"] or found.address}
             report(session, send(session, model, version, found, sent))
         _until_ready(session, wish, within_s=ready_s)

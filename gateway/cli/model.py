@@ -193,7 +193,7 @@ def download(session: Session, name: str, version: str, path: str) -> int:
 )
 @operator
 def remove(session: Session, name: str, version: str, reason: str, force: bool) -> int:
-    """Forget a version that no route and no alias uses. Its file stays in the store.
+    """Forget a version that nothing uses. Its file stays until `turnout model gc`.
 
     A policy with `retention.artefacts_days` keeps it for a time after it was retired or rejected.
     """
@@ -207,10 +207,36 @@ def remove(session: Session, name: str, version: str, reason: str, force: bool) 
     return 0
 
 
+@model.command()
+@click.option(
+    "--older-than-h",
+    type=click.FloatRange(0, 100_000),
+    default=24.0,
+    show_default=True,
+    metavar="HOURS",
+    help="Keep what was sent since then: it may be about to be registered.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say which.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit.")
+@operator
+def gc(session: Session, older_than_h: float, dry_run: bool, reason: str) -> int:
+    """Delete the model files that no version uses."""
+    body = {"older_than_s": older_than_h * 3600, "dry_run": dry_run, "reason": reason}
+    found = session.client.post("artifacts", "collect", body=body)
+    session.out.value(found)
+    for file in found["files"]:
+        session.out.line(f"{file['digest']}  {bytes_words(file['size_bytes'])}")
+    done = "would go" if dry_run else "gone"
+    session.out.line(f"{done}: {len(found['files'])} unused files, {bytes_words(found['bytes'])}")
+    return 0
+
+
 def _lineage(lineage: Mapping[str, Any]) -> str:
     """One line of what is known."""
     known = [f"{lineage['kind']}"] if lineage["kind"] else []
-    known += [lineage["git_commit"][:12]] if lineage["git_commit"] else []
+    if lineage["git_commit"]:
+        changed = " with changed files" if lineage["git_clean"] is False else ""
+        known.append(f"{lineage['git_commit'][:12]}{changed}")
     known += [f"run {lineage['run_id']}"] if lineage["run_id"] else []
     known += [lineage["data_digest"]] if lineage["data_digest"] else []
     known += [text for text in (lineage["created_by"], lineage["created_at"], lineage["subject"]) if text]

@@ -29,6 +29,11 @@ _ROOTS = click.option(
     type=click.Path(path_type=Path),
     help="Local sources must lie in one of these folders. Default: anywhere.",
 )  # fmt: skip
+_HOSTS = click.option(
+    "--source-host", "hosts", multiple=True, envvar="TURNOUT_SOURCE_HOSTS", metavar="NAME",
+    help="A host that may be asked over plain HTTP (git+http), or because a source sends on to it, although "
+    "it is not public.",
+)  # fmt: skip
 
 
 _DESCRIBING = (
@@ -51,11 +56,13 @@ _DESCRIBING = (
         "that it replaces.",
     ),
     _ROOTS,
+    _HOSTS,
 )
 
 
 def describing(command: Command) -> Command:
-    """What is said about a version, and where its source may lie: `described` takes all of it but `roots`."""
+    """What is said about a version, and where its source may lie: `described` takes all of it but `roots`
+    and `hosts`."""
     for option in reversed(_DESCRIBING):
         command = option(command)
     return command
@@ -69,7 +76,7 @@ def describing(command: Command) -> Command:
 @click.option(
     "--from", "address", required=True, metavar="SOURCE",
     help="An ONNX file or folder, git+file:///REPO@REV#PATH, git+https://…, dvc+git+…, "
-    "mlflow://HOST/models:/NAME@ALIAS.",
+    "mlflow://HOST/models:/NAME@ALIAS, modeldb://HOST/WORKSPACE/MODEL/VERSION.",
 )  # fmt: skip
 @describing
 @click.option("--wait/--no-wait", default=True, help="Return when its workers are ready. Default: wait.")
@@ -81,6 +88,7 @@ def register(
     version: str,
     address: str,
     roots: tuple[Path, ...],
+    hosts: tuple[str, ...],
     wait: bool,
     wait_s: float,
     **said: Any,
@@ -88,7 +96,7 @@ def register(
     """Store a model file and register it as a version: digest and signature are read from the file."""
     told = described(**said)
     check_names(name, version)
-    with fetched(address, limits=Limits(roots=roots)) as found:
+    with fetched(address, limits=Limits(roots=roots, hosts=hosts)) as found:
         sent = {**told, "source": told["source"] or found.address}
         result = send(session, name, version, found, sent)
     report(session, result)

@@ -14,23 +14,30 @@ import click
     "--redis-url", metavar="URL", help="redis://, rediss:// or unix://; TURNOUT_REDIS_URL says the same."
 )
 @click.option(
-    "--artifacts", "artifacts_dir", type=click.Path(path_type=Path), help="Where model files are kept."
-)
+    "--artifacts", metavar="FOLDER|URL",
+    help="Where model files are kept: a folder, or a store such as s3://bucket/models.",
+)  # fmt: skip
 @click.option("--host", help="Address that its workers listen on. [default: 127.0.0.1]")
 @click.option("--advertise-host", help="Where gateways reach them, if that is elsewhere.")
 @click.option(
     "--allow-unauthenticated", is_flag=True, default=None, help="Allow an address other than loopback."
 )
-def supervisor(config: Path | None, redis_url: str | None, **worker_flags: Any) -> None:
+def supervisor(
+    config: Path | None, redis_url: str | None, artifacts: str | None, **worker_flags: Any
+) -> None:
     """Keep the wanted workers of this machine alive."""
     # Imported here: `turnout supervisor --help` needs none of it.
     from gateway.observe.logs import configure
     from gateway.settings import load
+    from workers.stores import settings_of
     from workers.supervisor import run_supervisor
 
     settings = load(
         config,
-        flags={"supervisor": {"redis_url": redis_url}, "worker": {"redis_url": redis_url} | worker_flags},
+        flags={
+            "supervisor": {"redis_url": redis_url},
+            "worker": {"redis_url": redis_url} | worker_flags | settings_of(artifacts),
+        },
     )
     configure(process="supervisor")
     run_supervisor(settings.supervisor, settings.worker)

@@ -28,8 +28,9 @@ def _name(ctx: click.Context, param: click.Parameter, value: str) -> str:
     "--redis-url", metavar="URL", help="redis://, rediss:// or unix://; TURNOUT_REDIS_URL says the same."
 )
 @click.option(
-    "--artifacts", "artifacts_dir", type=click.Path(path_type=Path), help="Where model files are kept."
-)
+    "--artifacts", metavar="FOLDER|URL",
+    help="Where model files are kept: a folder, or a store such as s3://bucket/models.",
+)  # fmt: skip
 @click.option(
     "--model-file",
     type=click.Path(path_type=Path),
@@ -63,6 +64,7 @@ def worker(
     worker_id: str,
     model_file: Path | None,
     settings_json: str | None,
+    artifacts: str | None,
     **flags: Any,
 ) -> int:
     """Run one worker of one version."""
@@ -70,8 +72,9 @@ def worker(
     from gateway.observe.logs import configure
     from workers.app import Assignment, run_worker
     from workers.settings import load
+    from workers.stores import settings_of
 
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value is not None} | settings_of(artifacts)
     settings = _settings(config, given) if settings_json is None else replace(load(settings_json), **given)
     configure(process=f"worker {model} {version}")
     try:

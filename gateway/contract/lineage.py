@@ -19,12 +19,16 @@ Text = Annotated[str, Field(max_length=MAX_TEXT)]
 
 
 class Lineage(BaseModel):
-    """All optional. `commit_clean` None: nobody looked. `data_digest`: of what the model was trained on, as
-    the source writes digests, or of the file by the source's own hash. `created_at`: ISO 8601."""
+    """All optional. `git_clean`: no tracked file differed from the commit; None: nobody looked.
+    `data_digest`: of what the model was trained on, as the source writes digests, or of the file by the
+    source's own hash. `created_at`: ISO 8601."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: str = Field(default="", max_length=32, description="file, git, dvc, mlflow, mlserver, triton")
+    kind: str = Field(
+        default="", max_length=32, description="file, git, dvc, mlflow, modeldb, mlserver, triton"
+    )
+    git_repository: Text = Field(default="", description="Its address, or its folder where it has none.")
     git_commit: str = Field(default="", pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})?$")
     git_clean: bool | None = None
     git_ref: Text = ""

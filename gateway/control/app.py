@@ -16,6 +16,7 @@ from gateway.contract.lineage import clean
 from gateway.control.answers import PROBLEMS, install_answers
 from gateway.control.api import (
     aliases,
+    artifacts,
     audit,
     erasure,
     events,
@@ -52,6 +53,7 @@ from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
 from gateway.store.pins import Pins
 from gateway.store.predictions import Predictions
+from workers.stores import open_store
 
 
 def build_app(settings: ControlSettings) -> FastAPI:
@@ -81,7 +83,8 @@ def build_app(settings: ControlSettings) -> FastAPI:
     app.state.parts = parts
     install_answers(app)
     for router in (
-        models.uploads,
+        artifacts.uploads,
+        artifacts.router,
         aliases.router,
         models.router,
         routes.one,
@@ -139,7 +142,10 @@ def _parts(settings: ControlSettings) -> Parts:
         pins=Pins(redis),
         erasure=Erasure(redis),
         artifacts=Artifacts(
-            settings.artifacts_dir, inspect=_inspected, max_bytes=settings.max_artifact_bytes
+            open_store(settings.artifacts_dir, settings.artifacts_url),
+            scratch=settings.artifacts_dir / "partial",
+            inspect=_inspected,
+            max_bytes=settings.max_artifact_bytes,
         ),
         probe=WorkerProbe(timeout_s=settings.probe_timeout_s),
         leases=Leases(redis),

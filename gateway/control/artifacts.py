@@ -1,22 +1,27 @@
-"""The content-addressed store of model files on the local disk: `DIR/sha256/<2 hex>/<digest>`.
+"""Model files on their way into the store and out of it.
 
-A file is streamed into a temporary one beside it while it is hashed, inspected, and only then renamed to its
-digest, so that a name in the store always means whole and readable bytes. Inspecting parses a file that
-nobody vouches for: it happens in a thread, and the worker that serves the file checks its digest again.
+A file is streamed into a partial one on this machine while it is hashed, inspected, and only then put into
+the store (`workers.stores`) under its digest: a digest in the store always means whole and readable bytes.
+Inspecting parses a file that nobody vouches for: it happens in a thread, and the worker that serves the file
+checks its digest again. Called by the handlers of models and by `control.collect`.
 """
 
 import asyncio
 import hashlib
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from gateway.contract.errors import CallerError, TurnoutError
 from gateway.contract.signature import Signature
+from workers.stores import CHUNK_BYTES, Store
+from workers.stores.checked import opened
 
+MAX_KEPT_BYTES = 2 << 30  # what was kept under a larger limit than today's can still be read
 CHUNK_DEADLINE_S = 30.0  # a sender that is silent for this long is given up
 
 
@@ -27,6 +32,7 @@ class Artifact:
     signature: Signature
     producer: str
     opsets: dict[str, int]
+    data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,44 +50,64 @@ Inspect = Callable[[bytes], Inspected]
 class Artifacts:
     """`inspect` reads what a model's bytes say, or raises a `CallerError`."""
 
-    def __init__(self, directory: Path, *, inspect: Inspect, max_bytes: int) -> None:
-        self._directory = directory
+    def __init__(self, store: Store, *, scratch: Path, inspect: Inspect, max_bytes: int) -> None:
+        self.store = store
+        self._scratch = scratch
         self._inspect = inspect
         self._max_bytes = max_bytes
 
-    def path_of(self, digest: str) -> Path:
-        return self._directory / "sha256" / digest[:2] / digest
-
     async def add(self, chunks: AsyncIterator[bytes]) -> Artifact:
-        """Keeps the bytes under their digest; the same bytes again change nothing."""
-        try:
-            self._directory.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._directory, prefix=".upload-") as file:
-                digest = await self._receive(chunks, file)
-                artifact = await asyncio.to_thread(self._read, Path(file.name), digest)
-                await asyncio.to_thread(self._keep, Path(file.name), digest)
-        except OSError as error:
-            raise TurnoutError(
-                "internal", f"the model file could not be kept in {self._directory}: {error.strerror}"
-            ) from None
+        """Keeps the bytes under their digest; the same bytes again only make the kept ones young."""
+        with self._partial() as (path, file):
+            digest = await self._receive(chunks, file)
+            data = await asyncio.to_thread(path.read_bytes)
+            artifact = await asyncio.to_thread(self._read, data, digest)
+            await asyncio.to_thread(self.store.put, path, digest)
         return artifact
 
     async def get(self, digest: str) -> Artifact:
         """What the store holds under this digest, read and checked again."""
-        path = self.path_of(digest)
-        if not path.is_file():
+        try:
+            file = await self.open(digest)
+        except CallerError as error:
+            if error.code != "not_found":
+                raise
             raise CallerError(
                 "invalid_document",
                 "the model file is not in the store: send it first (POST /api/v1/artifacts)",
                 problems=[f"digest: no artifact {digest}"],
-            )
-        return await asyncio.to_thread(self._read, path, digest)
+            ) from None
+        with file:
+            data = await asyncio.to_thread(file.read)
+        return await asyncio.to_thread(self._read, data, digest)
 
-    async def chunks(self, digest: str) -> AsyncIterator[bytes]:
-        """The file's bytes; opened before the first chunk is asked for."""
-        with self.path_of(digest).open("rb") as file:
-            while chunk := await asyncio.to_thread(file.read, 1 << 20):
-                yield chunk
+    async def keep(self, artifact: Artifact) -> None:
+        """Puts it back, if it was collected while it was registered."""
+        if await asyncio.to_thread(self.store.has, artifact.digest):
+            return
+        with self._partial() as (path, file):
+            await asyncio.to_thread(file.write, artifact.data)
+            await asyncio.to_thread(_to_disk, file)
+            await asyncio.to_thread(self.store.put, path, artifact.digest)
+
+    async def open(self, digest: str) -> IO[bytes]:
+        """The file, whose bytes were checked a moment ago. The caller closes it."""
+        return await asyncio.to_thread(
+            opened, self.store, digest, scratch=self._scratch, max_bytes=MAX_KEPT_BYTES
+        )
+
+    @contextmanager
+    def _partial(self) -> Iterator[tuple[Path, IO[bytes]]]:
+        """A file on its way into the store; whatever happens, nothing of it stays here."""
+        try:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._scratch, delete=False) as file:
+                try:
+                    yield Path(file.name), file
+                finally:
+                    Path(file.name).unlink(missing_ok=True)
+        except OSError as error:
+            raise TurnoutError("internal", f"the model file could not be kept: {error.strerror}") from None
 
     async def _receive(self, chunks: AsyncIterator[bytes], file: IO[bytes]) -> str:
         hashed, size = hashlib.sha256(), 0
@@ -107,29 +133,16 @@ class Artifacts:
         await asyncio.to_thread(_to_disk, file)
         return hashed.hexdigest()
 
-    def _read(self, path: Path, digest: str) -> Artifact:
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != digest:
-            raise TurnoutError(
-                "internal", f"the bytes of artifact {digest} changed on disk: send the file again"
-            )
+    def _read(self, data: bytes, digest: str) -> Artifact:
         found = self._inspect(data)
-        return Artifact(digest, len(data), found.signature, found.producer, found.opsets)
+        return Artifact(digest, len(data), found.signature, found.producer, found.opsets, data)
 
-    def _keep(self, source: Path, digest: str) -> None:
-        target = self.path_of(digest)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            source.chmod(0o644)
-            # A second name and not a rename: the temporary file removes its own name when it is closed.
-            staged = target.with_name(f".{source.name}")
-            os.link(source, staged)
-            staged.replace(target)
-            directory = os.open(target.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+
+async def chunks(file: IO[bytes]) -> AsyncIterator[bytes]:
+    """All of an open file, which is closed at the end."""
+    with file:
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            yield chunk
 
 
 def _to_disk(file: IO[bytes]) -> None:

@@ -9,7 +9,7 @@ Called by the handlers of `control.api` and by `control.cutover`.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,8 +184,16 @@ def document_of(route: Route | None) -> dict[str, Any] | None:
     return None if route is None else route.model_dump(mode="json", exclude_none=True)
 
 
+def added_versions(route: Route | None, *, before: Route | None) -> list[str]:
+    """Documents of the versions that a route newly names: a commit holds only while they are registered."""
+    if route is None:
+        return []
+    known = set() if before is None else before.versions()
+    return sorted(keys.version_field(route.model, version) for version in route.versions() - known)
+
+
 async def _commit_once(
-    parts: Parts, planned: Iterable[Planned], intent: Intent, forced: Sequence[str]
+    parts: Parts, planned: Sequence[Planned], intent: Intent, forced: Sequence[str]
 ) -> Committed:
     changes = [
         Change(
@@ -195,22 +203,32 @@ async def _commit_once(
         )
         for item in planned
     ]
+    requires = {
+        field: None for item in planned for field in added_versions(item.route, before=item.stored.route)
+    }
     op_id = new_operation_id()
+
+    async def attempt() -> Committed:
+        return await parts.documents.commit(
+            changes, author=intent.author, reason=intent.reason, op_id=op_id, forced=forced, requires=requires
+        )
+
     try:
         try:
-            return await parts.documents.commit(
-                changes, author=intent.author, reason=intent.reason, op_id=op_id, forced=forced
-            )
+            return await attempt()
         except UpstreamError:
-            return await parts.documents.commit(
-                changes, author=intent.author, reason=intent.reason, op_id=op_id, forced=forced
-            )
+            return await attempt()
     except ConflictError as error:
-        if "field" not in error.data:
+        field = str(error.data.get("field", ""))
+        if field in requires:
+            _, model, version = field.split("/", 2)
+            raise CallerError(
+                "unknown_version", f"version {version} of {model} was removed at this moment"
+            ) from None
+        if not field:
             raise  # the operation id was used for another change
-        model = str(error.data.get("field", "")).removeprefix("route/")
         expected = {change.field: change.expected_revision or 0 for change in changes}
-        raise await _conflict(parts, model, expected[keys.route_field(model)]) from None
+        raise await _conflict(parts, field.removeprefix("route/"), expected[field]) from None
     except UpstreamError as error:
         raise UpstreamError(
             "store_away",

@@ -125,6 +125,7 @@ async def set_workers(
         reason=reason,
         op_id=new_operation_id(),
         forced=forced,
+        requires={keys.version_field(model, version): None},
     )
     return committed.revision
 

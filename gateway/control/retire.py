@@ -1,9 +1,10 @@
 """Taking a version out of the registry, changing its tags (all that may change of it), and moving aliases.
 
-A version that a route or an alias names stays; the refusal says which. Between that look and the commit a
-route may come to name it: it then names a version that is not registered any more. The wish for workers goes
-with the version; the file stays in the store, since other versions may have the same. Called by the handlers
-of `control.api.models` and `control.api.aliases`.
+A version that a route, an alias or a rollout names stays; the refusal says which. The commit rests on the
+revisions that were looked at, and those who name a version rest theirs on its being there: of a removal and
+an edit at once, one is a conflict. The wish for workers goes with the version; the file stays in the store
+until `control.collect` finds that no version has it. Called by the handlers of `control.api.models` and
+`control.api.aliases`.
 """
 
 import uuid
@@ -15,6 +16,7 @@ from gateway.contract import keys
 from gateway.contract.alias import Aliases
 from gateway.contract.errors import CallerError, ConflictError
 from gateway.control.registry import registered
+from gateway.control.rollouts.found import find_rollout
 from gateway.control.stored import read_stored
 from gateway.core.check import named_versions
 from gateway.store.documents import Change, Documents
@@ -25,7 +27,7 @@ async def remove(
 ) -> int:
     """The revision without it; `refused` where it is in use."""
     _, envelope = await registered(documents, model, version)
-    users = await users_of(documents, model, version)
+    users, looked_at = await users_of(documents, model, version)
     if users:
         raise ConflictError(
             "conflict",
@@ -44,21 +46,31 @@ async def remove(
         reason=reason or f"remove version {version} of {model}",
         op_id=uuid.uuid4().hex,
         forced=forced,
+        requires=looked_at,
     )
     return committed.revision
 
 
-async def users_of(documents: Documents, model: str, version: str) -> list[str]:
-    """Places of the route, and aliases."""
+async def users_of(documents: Documents, model: str, version: str) -> tuple[list[str], dict[str, int]]:
+    """Places of the route, aliases and rollouts; and the documents that say so, with their revisions."""
     stored = await read_stored(documents, model)
+    aliases, alias_revision = await read_aliases(documents, model)
+    rollout = await find_rollout(documents, model)
+    looked_at = {
+        keys.route_field(model): stored.revision if stored.exists else 0,
+        keys.alias_field(model): alias_revision,
+        keys.rollout_field(model): 0 if rollout is None else rollout.revision,
+    }
     if stored.exists and stored.route is None:
-        return ["the route cannot be read, so it may name it"]
+        return ["the route cannot be read, so it may name it"], looked_at
     places = [] if stored.route is None else named_versions(stored.route)
     users = [f"route {path}" for path, named in places if named == version]
     if stored.route is not None and not users and version in stored.route.versions():
         users.append("route")
-    aliases, _ = await read_aliases(documents, model)
-    return users + [f"alias {name}" for name, named in sorted(aliases.aliases.items()) if named == version]
+    users += [f"alias {name}" for name, named in sorted(aliases.aliases.items()) if named == version]
+    if rollout is not None and not rollout.rollout.is_over:
+        users += ["rollout"] if version in (rollout.rollout.candidate, rollout.rollout.baseline) else []
+    return users, looked_at
 
 
 async def retag(
@@ -118,5 +130,8 @@ async def move_alias(
     change = Change(keys.alias_field(model), aliases.model_dump(mode="json"), expected_revision=asked)
     words = f"alias {alias} of {model}: {before.aliases.get(alias, 'none')} -> {version or 'none'}"
     said = f"{words} ({reason})" if reason else words
-    committed = await documents.commit([change], author=author, reason=said, op_id=uuid.uuid4().hex)
+    requires: dict[str, int | None] = {} if version is None else {keys.version_field(model, version): None}
+    committed = await documents.commit(
+        [change], author=author, reason=said, op_id=uuid.uuid4().hex, requires=requires
+    )
     return aliases, committed.revision, True

@@ -36,6 +36,7 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("GET", f"{PREFIX}/models/{{model}}"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/versions/{{version}}"): READ,
     ("POST", f"{PREFIX}/artifacts"): CHANGE,
+    ("POST", f"{PREFIX}/artifacts/collect"): Role.ADMIN,  # files of all models, and there is no way back
     ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}"): CHANGE,
     ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}/workers"): CHANGE,
     ("DELETE", f"{PREFIX}/models/{{model}}/versions/{{version}}"): CHANGE,

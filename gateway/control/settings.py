@@ -15,6 +15,9 @@ class ControlSettings:
 
     redis_url: str
     artifacts_dir: Path
+    # A store of model files elsewhere, as fsspec writes it: s3://bucket/models. Its driver finds the
+    # credentials where it looks for them. The folder then holds what is on its way.
+    artifacts_url: str = ""
     data_dir: Path = Path(".turnout")  # holds the key that signs heads of the audit chain, and the heads
     access: AccessSettings = field(default_factory=AccessSettings)
     oidc: OidcSettings = field(default_factory=OidcSettings)  # how people log in

@@ -10,6 +10,7 @@ from gateway.sources.fetched import Fetched, Limits
 from gateway.sources.git import fetch_git
 from gateway.sources.local import fetch_local
 from gateway.sources.mlflow import fetch_mlflow
+from gateway.sources.modeldb import fetch_modeldb
 
 
 def fetch(address: str, into: Path, *, limits: Limits) -> Fetched:
@@ -21,11 +22,14 @@ def fetch(address: str, into: Path, *, limits: Limits) -> Fetched:
         return fetch_dvc(address, into, limits=limits)
     if address.startswith(("mlflow://", "mlflow+https://")):
         return fetch_mlflow(address, into, limits=limits)
+    if address.startswith(("modeldb://", "modeldb+https://")):
+        return fetch_modeldb(address, into, limits=limits)
     if colon and scheme == "file":
         return fetch_local(rest.removeprefix("//"), limits=limits)
     if "://" in address:
         raise CallerError(
             "bad_request",
-            f"{scheme}: is not a source; there are file:, git+file:, git+https:, dvc+git+…, mlflow:",
+            f"{scheme}: is not a source; there are file:, git+file:, git+https:, dvc+git+…, mlflow:, "
+            "modeldb:",
         )
     return fetch_local(address, limits=limits)

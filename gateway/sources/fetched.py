@@ -24,11 +24,13 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`roots`: folders that local sources must lie in; empty = any."""
+    """`roots`: folders that local sources must lie in; empty = any. `hosts`: names of hosts that may be asked
+    without encryption, or on the word of a server, although they are not public."""
 
     max_bytes: int = 2 << 30  # what protobuf, and so an ONNX file without external data, can hold
     timeout_s: float = 120.0
     roots: tuple[Path, ...] = ()
+    hosts: tuple[str, ...] = ()
 
 
 def refused(reason: str) -> CallerError:

@@ -2,9 +2,10 @@
 why.
 
 The repository is fetched bare, without a work tree, so that no hook, filter or submodule of it runs; `git` is
-called with argument lists, and only the protocols file and https are allowed. A revision is a branch, a tag,
-a commit, or `gto:NAME@vX.Y.Z` for a tag as GTO writes it (`gto:NAME` = its highest version). Called by
-`sources.fetch` and, for the files that it tracks, by `sources.dvc`.
+called with argument lists, and only the protocols file and https are allowed, and http to hosts that the
+operator named. A revision is a branch, a tag, a commit, or `gto:NAME@vX.Y.Z` for a tag as GTO writes it
+(`gto:NAME` = its highest version). Called by `sources.fetch` and, for the files that it tracks, by
+`sources.dvc`.
 """
 
 import os
@@ -12,19 +13,22 @@ import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from gateway.contract.errors import CallerError, TurnoutError
 from gateway.contract.lineage import Lineage, clean
 from gateway.sources.fetched import Fetched, Limits, not_found, refused
+from gateway.sources.servers import checked_addresses
 
 # No @ in the address of a repository: a password there would be kept in the lineage.
-_ADDRESS = re.compile(r"^git\+(?P<url>(?:file|https)://[^#@]+)(?:@(?P<rev>[^#]+))?#(?P<path>.+)$")
+_ADDRESS = re.compile(r"^git\+(?P<url>(?:file|https?)://[^#@]+)(?:@(?P<rev>[^#]+))?#(?P<path>.+)$")
 _REVISION = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._/+=@#!-]{0,199}$")
+_HOST_AND_PORT = re.compile(r"^(\[[0-9A-Fa-f:.]+\]|[^:\[\]]*)(:[0-9]{1,5})?$")
+_SSH = re.compile(r"^git\+(ssh://|git@|[^/:]+@[^/:]+:)")
 _GTO_VERSION = re.compile(r"@v(\d+)\.(\d+)\.(\d+)(?:[-+][0-9A-Za-z.+-]+)?(?:!\d+)?$")
 _HARMLESS = (
     "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never", "-c", "protocol.file.allow=always",
-    "-c", "protocol.https.allow=always", "-c", "http.followRedirects=false", "-c", "fetch.fsckObjects=true",
+    "-c", "http.followRedirects=false", "-c", "fetch.fsckObjects=true",
     "-c", "credential.helper=", "-c", "submodule.recurse=false", "-c", "core.fsmonitor=false",
 )  # fmt: skip
 
@@ -43,8 +47,13 @@ class Address:
 def parse_address(text: str) -> Address:
     found = _ADDRESS.match(text)
     if found is None or not text.isprintable():
+        ssh = ": ssh would use your keys; clone it, and take git+file:///CLONE" if _SSH.match(text) else ""
         raise CallerError(
-            "bad_request", f"{text!r} is not git+file:///REPOSITORY@REVISION#PATH (or git+https://…)"
+            "bad_request", f"{text!r} is not git+file:///REPOSITORY@REVISION#PATH (or git+https://…){ssh}"
+        )
+    if not _HOST_AND_PORT.match(urlsplit(found["url"]).netloc):
+        raise CallerError(
+            "bad_request", "a repository's address needs a host, perhaps a port, and no password"
         )
     revision, path = found["rev"] or "HEAD", unquote(found["path"])
     name = revision.removeprefix("gto:")
@@ -59,9 +68,12 @@ class Repository:
     """A bare copy of a remote one; everything is read out of its objects."""
 
     def __init__(self, url: str, into: Path, *, limits: Limits) -> None:
-        self._into, self._limits = into, limits
+        self._url, self._into, self._limits = url, into, limits
+        self._network = ["-c", "protocol.https.allow=never"]
         if url.startswith("file://"):
             _check_root(url, limits)
+        else:
+            self._network = _checked_network(url, limits)
         self._git("clone", "--quiet", "--bare", "--no-hardlinks", "--", url, str(into), at=None)
 
     def resolve(self, revision: str) -> tuple[str, str]:
@@ -83,8 +95,9 @@ class Repository:
             .split("\n")[:3]
         )
         return Lineage(
-            kind="git", git_commit=commit, git_clean=True, git_ref=clean(revision),
-            created_by=clean(author), created_at=clean(when, at_most=64), subject=clean(subject),
+            kind="git", git_repository=clean(self._url), git_commit=commit, git_clean=True,
+            git_ref=clean(revision), created_by=clean(author), created_at=clean(when, at_most=64),
+            subject=clean(subject),
         )  # fmt: skip
 
     def has(self, commit: str, path: str) -> bool:
@@ -122,7 +135,7 @@ class Repository:
         }  # fmt: skip
         try:
             done = subprocess.run(
-                ["git", *_HARMLESS, *where, *arguments],
+                ["git", *_HARMLESS, *self._network, *where, *arguments],
                 capture_output=True, stdin=subprocess.DEVNULL, timeout=self._limits.timeout_s,
                 env=environment, check=False,
             )  # fmt: skip
@@ -140,6 +153,18 @@ def _check_root(url: str, limits: Limits) -> None:
     path = Path(unquote(url.removeprefix("file://"))).resolve()
     if limits.roots and not any(path.is_relative_to(root.resolve()) for root in limits.roots):
         raise refused(f"{path}: it lies outside of the allowed folders")
+
+
+def _checked_network(url: str, limits: Limits) -> list[str]:
+    """Options of git that allow this one server, at the addresses that were judged here."""
+    parsed = urlsplit(url)
+    host, is_open = parsed.hostname or "", parsed.scheme == "http"
+    if is_open and host not in limits.hosts:
+        raise refused(f"{url} is not encrypted: use git+https, or add --source-host {host} if that is meant")
+    addresses = ",".join(checked_addresses(host, limits=limits))
+    port = parsed.port or (80 if is_open else 443)
+    pinned = ["-c", f"http.curloptResolve={host}:{port}:{addresses}"]
+    return ["-c", f"protocol.{parsed.scheme}.allow=always", *pinned]
 
 
 def fetch_git(text: str, into: Path, *, limits: Limits) -> Fetched:

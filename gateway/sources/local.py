@@ -7,12 +7,14 @@ so is what is not a regular file. Called by `sources.fetch`.
 import json
 import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gateway.contract.errors import CallerError
 from gateway.contract.lineage import Lineage, clean, clean_texts
 from gateway.sources.fetched import Fetched, Limits, not_found, refused
+from gateway.sources.worktree import with_work_tree
 
 MAX_SETTINGS_BYTES = 1 << 20
 # Triton's text format: `name: "x"`, at the beginning of a line as its own examples have it.
@@ -28,6 +30,11 @@ def fetch_local(text: str, *, limits: Limits) -> Fetched:
     roots = [root.resolve() for root in limits.roots]
     if roots and not any(path.is_relative_to(root) for root in roots):
         raise refused(f"{text}: it lies outside of the allowed folders ({', '.join(map(str, roots))})")
+    found = _found(path, limits=limits)
+    return replace(found, lineage=with_work_tree(found.lineage, found.path))
+
+
+def _found(path: Path, *, limits: Limits) -> Fetched:
     if not path.is_dir():
         return Fetched(checked_file(path, limits=limits), f"file:{path}", Lineage(kind="file"))
     if (path / "model-settings.json").is_file():

@@ -6,21 +6,18 @@ artifact proxy (`mlflow-artifacts:`), never from an address that the server name
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-import httpx2
-
-from gateway.contract.errors import CallerError, TurnoutError, UpstreamError
+from gateway.contract.errors import CallerError, UpstreamError
 from gateway.contract.lineage import Lineage, clean, clean_numbers, clean_texts
-from gateway.sources.fetched import Fetched, Limits, keep, not_found, refused
+from gateway.sources.fetched import Fetched, Limits, not_found, refused
+from gateway.sources.servers import Server, items, pairs
 
-MAX_REPLY_BYTES = 4 << 20
+_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 MAX_FOLDERS = 32  # of one model, searched for its .onnx file
 _ADDRESS = re.compile(
     r"^mlflow(?P<tls>\+https)?://(?P<host>[A-Za-z0-9.\-\[\]:]+)/models:/(?P<name>[^/@#?]+)"
@@ -60,18 +57,10 @@ class Mlflow:
     """One connection to a tracking server."""
 
     def __init__(self, url: str, *, limits: Limits) -> None:
-        self._limits = limits
-        self._url = url
-        self._client = httpx2.Client(
-            base_url=url,
-            timeout=min(limits.timeout_s, 30.0),
-            follow_redirects=False,
-            trust_env=False,
-            verify=url.startswith("https:"),
-        )
+        self._server = Server(url, "MLflow", limits=limits)
 
     def close(self) -> None:
-        self._client.close()
+        self._server.close()
 
     def version(self, named: Named) -> dict[str, Any]:
         if named.alias:
@@ -102,7 +91,7 @@ class Mlflow:
         folders, found, looked = [folder], list[str](), 0
         while folders and looked < MAX_FOLDERS:
             at, looked = folders.pop(), looked + 1
-            for item in _items(self._json("/api/2.0/mlflow-artifacts/artifacts", {"path": at}), "files"):
+            for item in items(self._server.json("GET", _ARTIFACTS, params={"path": at}), "files"):
                 name = str(item.get("path", ""))
                 if not name or "/" in name or name in (".", "..") or not name.isprintable():
                     continue
@@ -117,44 +106,10 @@ class Mlflow:
         return found[0]
 
     def download(self, path: str, into: Path) -> Path:
-        with (
-            _translated(self._url),
-            self._client.stream("GET", f"/api/2.0/mlflow-artifacts/artifacts/{quote(path)}") as reply,
-        ):
-            if reply.status_code != 200:
-                raise UpstreamError("bad_upstream", f"MLflow answered {reply.status_code} for {clean(path)}")
-            return keep(reply.iter_bytes(1 << 20), into, limits=self._limits)
+        return self._server.download(f"{_ARTIFACTS}/{quote(path)}", into)
 
     def _ask(self, what: str, **params: str) -> dict[str, Any]:
-        return self._json(f"/api/2.0/mlflow/{what}", params)
-
-    def _json(self, path: str, params: dict[str, str]) -> dict[str, Any]:
-        body = bytearray()
-        with _translated(self._url), self._client.stream("GET", path, params=params) as reply:
-            for chunk in reply.iter_bytes():
-                body += chunk
-                if len(body) > MAX_REPLY_BYTES:
-                    raise UpstreamError("bad_upstream", f"the answer of {self._url} is too long")
-            status = reply.status_code
-        try:
-            value = httpx2.Response(200, content=bytes(body)).json()
-        except ValueError:
-            value = None
-        if status != 200 or not isinstance(value, dict):
-            said = value.get("message", "") if isinstance(value, dict) else ""
-            code = "not_found" if status == 404 else "bad_upstream"
-            raise TurnoutError(code, f"MLflow at {self._url} answered {status}: {clean(said) or 'no JSON'}")
-        return value
-
-
-@contextmanager
-def _translated(url: str) -> Iterator[None]:
-    try:
-        yield
-    except (httpx2.TransportError, httpx2.InvalidURL) as error:
-        raise TurnoutError(
-            "unreachable", f"the MLflow server {url} did not answer ({type(error).__name__})"
-        ) from None
+        return self._server.json("GET", f"/api/2.0/mlflow/{what}", params=params)
 
 
 def fetch_mlflow(text: str, into: Path, *, limits: Limits) -> Fetched:
@@ -171,7 +126,7 @@ def fetch_mlflow(text: str, into: Path, *, limits: Limits) -> Fetched:
     finally:
         server.close()
     data = run.get("data") if isinstance(run.get("data"), dict) else {}
-    tags = _pairs(run and data, "tags") | _pairs(version, "tags")
+    tags = pairs(items(data, "tags")) | pairs(items(version, "tags"))
     commit = str(tags.get("mlflow.source.git.commit", ""))
     lineage = Lineage(
         kind="mlflow",
@@ -181,31 +136,22 @@ def fetch_mlflow(text: str, into: Path, *, limits: Limits) -> Fetched:
         subject=clean(version.get("description", "")),
         created_by=clean(version.get("user_id") or tags.get("mlflow.user", "")),
         created_at=_moment(version.get("creation_timestamp")),
-        parameters=clean_texts(_pairs(data, "params")),
+        parameters=clean_texts(pairs(items(data, "params"))),
         data_digest=_data_digest(run),
     )
     own = {key: value for key, value in tags.items() if not key.startswith("mlflow.")}
-    return Fetched(path, named.at(number), lineage, clean_numbers(_pairs(data, "metrics")), clean_texts(own))
+    metrics = clean_numbers(pairs(items(data, "metrics")))
+    return Fetched(path, named.at(number), lineage, metrics, clean_texts(own))
 
 
 def _data_digest(run: dict[str, Any]) -> str:
     """Of the first data set that the run says it read."""
     inputs = run.get("inputs")
-    for item in _items(inputs if isinstance(inputs, dict) else {}, "dataset_inputs"):
+    for item in items(inputs, "dataset_inputs"):
         dataset = item.get("dataset")
         if isinstance(dataset, dict):
             return clean(dataset.get("digest", ""), at_most=256)
     return ""
-
-
-def _items(value: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    found = value.get(key)
-    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
-
-
-def _pairs(value: Any, key: str) -> dict[str, Any]:
-    found = _items(value if isinstance(value, dict) else {}, key)
-    return {str(item.get("key", "")): item.get("value", "") for item in found if item.get("key")}
 
 
 def _mapping(value: dict[str, Any], key: str) -> dict[str, Any]:

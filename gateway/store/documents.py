@@ -8,7 +8,7 @@ documents, histories, audit and the new revision in one script, or nothing. Call
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,7 @@ HISTORY_AT_ONCE = 20  # envelopes read in one go: one can have 256 KiB
 PAGE_DOCUMENTS = 500  # read in one script: about 1 ms of Redis' time, and a few ms of the reader's
 WAIT_FOR_DISK_MS = 150  # less than a call's timeout: an applied commit must not look like a failure
 ANY = -1  # what the script knows as "any revision"
+THERE = -2  # and as "there is such a document"
 
 # Who and what a commit is made for, beside its author, in the audit: said by whoever serves a request, since
 # none of the layers between has a use for it.
@@ -101,9 +102,11 @@ class Documents:
         op_id: str,
         fence: int | None = None,
         forced: Sequence[str] = (),
+        requires: Mapping[str, int | None] | None = None,
     ) -> Committed:
         """Applies all changes as one revision, or none; with `fence`, only while it is the lease's number.
-        `forced`: refusals that the author overrode.
+        `forced`: refusals that the author overrode. `requires`: documents that the changes rest on and leave
+        alone, with the revision that each must still have: 0 = there must be none, None = there must be one.
 
         The same `op_id` again gives the first result, so an attempt whose answer was lost may be repeated.
         Raises `ConflictError` with field, current_revision, author, at_ms and reason of the change that
@@ -121,10 +124,16 @@ class Documents:
             extra += ["forced", "; ".join(forced).encode("utf-8", "replace")]
         names = [keys.REVISION, keys.DOCUMENTS, keys.CHANGED, keys.AUDIT, keys.operation(op_id), keys.LEASE]
         held = "" if fence is None else fence
+        resting = [
+            part
+            for field, revision in (requires or {}).items()
+            for part in (field.encode(), b"%d" % (THERE if revision is None else revision))
+        ]
+        given = [held, len(resting) // 2, *resting, *stated, *extra]
         reply, is_durable = await _COMMIT.run_durably(
             self._redis,
             [*names, *(keys.history(change.field) for change in changes)],
-            [*who, op_id, digest, OPERATION_KEPT_S, HISTORY_LENGTH, keys.CHANGES, held, *stated, *extra],
+            [*who, op_id, digest, OPERATION_KEPT_S, HISTORY_LENGTH, keys.CHANGES, *given],
             wait_ms=WAIT_FOR_DISK_MS,
         )
         match reply:

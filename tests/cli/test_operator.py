@@ -1,5 +1,6 @@
 """What an operator types, what comes back, and with which exit code."""
 
+import hashlib
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
+from gateway.cli.client import ControlClient
 from gateway.contract import keys
 from gateway.store.embedded import EmbeddedServer
 from gateway.store.fleet import FleetStore
@@ -360,3 +362,42 @@ def test_a_split_may_name_an_alias_and_keeps_its_version(run: Run) -> None:
 def test_a_bad_name_is_refused_before_anything_is_fetched(run: Run, version: str) -> None:
     refused = run("model", "register", "x", f"--version={version}", "--from", "git+file:///none#m.onnx")
     assert (refused.code, "no name for a version" in refused.err) == (2, True)
+
+
+def test_unused_model_files_are_shown_first_and_then_gone(run: Run, tmp_path: Path) -> None:
+    for width, version in ((4, "1"), (5, "2")):
+        (tmp_path / "m.onnx").write_bytes(model_file(width=width))
+        run("model", "register", "scans", "--version", version, "--from", tmp_path / "m.onnx", "--no-wait")
+    run("model", "rm", "scans", "2")
+    would = run("model", "gc", "--older-than-h", "0", "--dry-run")
+    assert (would.code, lines(would)[-1]) == (0, "would go: 1 unused files, 82 B")
+    assert lines(run("model", "gc"))[-1] == "gone: 0 unused files, 0 B"
+    assert lines(run("model", "gc", "--older-than-h", "0"))[-1] == "gone: 1 unused files, 82 B"
+    assert lines(run("model", "gc", "--older-than-h", "0"))[-1] == "gone: 0 unused files, 0 B"
+
+
+def test_a_download_of_other_bytes_and_a_file_that_changes_meanwhile_are_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "m.onnx", tmp_path / "copy.onnx"
+    source.write_bytes(model_file())
+    register = ("model", "register", "scans", "--version", "1", "--from", source, "--no-wait")
+    with monkeypatch.context() as patched:
+        upload = ControlClient.upload
+
+        def late(self: ControlClient, file: Path) -> dict[str, Any]:
+            source.write_bytes(model_file(width=9))
+            return upload(self, file)
+
+        patched.setattr(ControlClient, "upload", late)
+        swapped = run(*register)
+        assert (swapped.code, "changed while it was read" in swapped.err) == (4, True)
+        assert run("model", "show", "scans", "1").code != 0
+    assert run(*register).code == 0
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    kept = tmp_path / "artifacts" / "sha256" / digest[:2] / digest
+    kept.write_bytes(kept.read_bytes()[:-1] + b"\xff")
+    refused = run("model", "download", "scans", "1", "--to", target)
+    assert (refused.code, "changed in the store" in refused.err) == (1, True)
+    assert not target.exists()
+    assert list(tmp_path.glob(".*.part")) == []

@@ -4,6 +4,7 @@ refused.
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx2
@@ -11,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.control.catalogue import Catalogue
+from gateway.control.settings import ControlSettings
 from gateway.store.documents import Documents
 from tests.control.test_models import model_file, put, upload
 from tests.control.world import add_ready_versions, add_versions, split
@@ -99,10 +101,97 @@ async def test_a_version_in_use_is_not_removed_and_the_refusal_says_by_whom(
     assert (await api.get("/models")).json()["models"] == [{"model": "digits", "versions": ["1", "2"]}]
 
 
+@pytest.fixture
+def just_before(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Awaitable[Any]]], None]:
+    """Has something else happen at the last moment: after all looks, before the next commit."""
+    commit = Documents.commit
+
+    def arrange(act: Callable[[], Awaitable[Any]]) -> None:
+        pending = [act]
+
+        async def late(self: Documents, *arguments: Any, **named: Any) -> Any:
+            if pending:
+                await pending.pop()()
+            return await commit(self, *arguments, **named)
+
+        monkeypatch.setattr(Documents, "commit", late)
+
+    return arrange
+
+
+JustBefore = Callable[[Callable[[], Awaitable[Any]]], None]
+
+
+@pytest.mark.parametrize("by", ["route", "alias", "rollout"])
+async def test_of_a_removal_and_a_use_at_once_only_the_first_is_committed(
+    api: httpx2.AsyncClient, redis: Redis, just_before: JustBefore, by: str
+) -> None:
+    await add_ready_versions(redis, "1", "2")
+    await api.post("/routes/digits/edit", json={"edit": {"kind": "split", "split": split(("1", 100))}})
+    plan = {"steps": [{"weight": 10, "hold": {"min_s": 60}}]}
+
+    async def use() -> httpx2.Response:
+        match by:
+            case "route":
+                edit = {"kind": "split", "split": split(("1", 50), ("2", 50))}
+                return await api.post("/routes/digits/edit", json={"edit": edit})
+            case "alias":
+                return await api.put("/models/digits/aliases/best", json={"version": "2"})
+            case _:
+                return await api.post("/models/digits/rollouts", json={"plan": {**plan, "candidate": "2"}})
+
+    async def remove() -> httpx2.Response:
+        return await api.request("DELETE", "/models/digits/versions/2", json={})
+
+    just_before(use)
+    late = await remove()
+    assert (late.status_code, late.json()["code"]) == (409, "conflict"), late.text
+    assert (await api.get("/models/digits/versions/2")).status_code == 200
+
+
+@pytest.mark.parametrize("by", ["route", "alias", "rollout", "workers"])
+async def test_a_version_that_is_removed_at_this_moment_cannot_be_named_any_more(
+    api: httpx2.AsyncClient, redis: Redis, just_before: JustBefore, by: str
+) -> None:
+    await add_ready_versions(redis, "1", "2")
+    await api.post("/routes/digits/edit", json={"edit": {"kind": "split", "split": split(("1", 100))}})
+    just_before(lambda: api.request("DELETE", "/models/digits/versions/2", json={}))
+    match by:
+        case "route":
+            edit = {"kind": "split", "split": split(("1", 50), ("2", 50))}
+            late = await api.post("/routes/digits/edit", json={"edit": edit})
+        case "alias":
+            late = await api.put("/models/digits/aliases/best", json={"version": "2"})
+        case "workers":
+            late = await api.put("/models/digits/versions/2/workers", json={"workers": 3})
+        case _:
+            plan = {"steps": [{"weight": 10, "hold": {"min_s": 60}}], "candidate": "2"}
+            late = await api.post("/models/digits/rollouts", json={"plan": plan})
+    assert late.status_code in (404, 409), late.text
+    assert (await api.get("/models/digits/versions/2")).status_code == 404
+    newest = (await api.get("/audit")).json()["entries"][0]
+    assert newest["reason"] == "remove version 2 of digits"
+
+
 async def test_a_file_comes_back_as_it_was_sent(api: httpx2.AsyncClient) -> None:
     made = await registered(api)
     reply = await api.get("/models/digits/versions/1/artifact")
     assert hashlib.sha256(reply.content).hexdigest() == made["digest"] == reply.headers["x-turnout-digest"]
+
+
+async def test_a_wrong_byte_in_the_store_is_noticed_before_a_byte_is_sent(
+    api: httpx2.AsyncClient, settings: ControlSettings
+) -> None:
+    digest = (await registered(api))["digest"]
+    path = settings.artifacts_dir / "sha256" / digest[:2] / digest
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    reply = await api.get("/models/digits/versions/1/artifact")
+    assert (reply.status_code, "changed in the store" in reply.json()["error"]) == (500, True)
+    path.unlink()
+    gone = await api.get("/models/digits/versions/1/artifact")
+    assert (gone.status_code, gone.json()["code"]) == (404, "not_found")
 
 
 async def test_an_alias_moves_with_reason_and_only_from_where_it_is_expected(

@@ -1,10 +1,12 @@
-"""Sources against the real MLflow server and the real DVC; `scripts/test-sources` installs both and runs
-this.
+"""Sources against the real MLflow server and the real DVC, and a store against moto, which speaks S3;
+`scripts/test-sources` installs them and runs this.
 """
 
+import hashlib
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +22,8 @@ from gateway.sources.mlflow import Mlflow, parse_mlflow
 from tests.cli.conftest import Installation, Run, installation, run
 from tests.cli.test_governed_release import Team, release, sources, team
 from tests.sources.test_sources import ONE, TWO, commit, git
+from workers.stores import Store, open_store
+from workers.stores.checked import opened
 
 PEERS = os.environ.get("TURNOUT_SOURCE_PEERS")  # the folder of a virtual environment with mlflow and dvc
 __all__ = ["installation", "run", "sources", "team"]  # fixtures
@@ -127,7 +131,7 @@ def test_following_an_alias_registers_each_version_once(
         version = trained(server, data, accuracy=0.9, commit_id="a" * 40)
         ask(server, "POST", "registered-models/alias", name="digits", alias="best", version=version)
         first = run("model", "follow", "scans", address, "--alias", "best", "--once")
-        assert (first.code, f"turnout rollout start scans {version}" in first.out) == (0, True), first
+        assert (first.code, f"turnout rollout start scans --to {version} " in first.out) == (0, True), first
         again = run("model", "follow", "scans", address, "--alias", "best", "--once")
         assert (again.code, "registered already" in again.out) == (0, True)
 
@@ -167,3 +171,62 @@ def test_what_dvc_pushed_is_found_under_its_tag(tmp_path: Path) -> None:
         f"dvc+git+file://{repository}@digits@v1.0.0#model.onnx", tmp_path / "again", limits=Limits()
     )
     assert found.path.read_bytes() == ONE
+
+
+@pytest.fixture
+def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that speaks S3, which the driver finds by the usual variables; one bucket is there."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    named = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in {**named, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}.items():
+        monkeypatch.setenv(name, value)
+    with (tmp_path / "s3.log").open("wb") as log:
+        process = subprocess.Popen(
+            [program("python"), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=log, stderr=log, cwd=tmp_path, env={"PATH": os.environ["PATH"], **named},
+        )  # fmt: skip
+    bucket = f"http://127.0.0.1:{port}/bucket"
+    try:
+        for _ in range(400):
+            assert process.poll() is None, (tmp_path / "s3.log").read_text()
+            with suppress(httpx2.TransportError):
+                if httpx2.put(bucket, trust_env=False).status_code == 200:
+                    break
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.2)
+        yield process
+    finally:
+        process.kill()
+        process.wait(20)
+
+
+@pytest.mark.filterwarnings("default")  # those of the driver's libraries are not ours
+def test_a_bucket_is_a_store(
+    s3: subprocess.Popen[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    monkeypatch.setattr(sys, "path", [*sys.path, f"{PEERS}/lib/{version}/site-packages"])
+    store = open_store(tmp_path, "s3://bucket/models")
+    digest = put(store, tmp_path, ONE)
+    assert [(kept.digest, kept.size_bytes) for kept in store.kept()] == [(digest, len(ONE))]
+    with opened(store, digest, scratch=tmp_path, max_bytes=1000) as file:
+        assert file.read() == ONE
+    store.set_aside(digest)
+    assert (store.has(digest), store.aside()) == (False, [digest])
+    store.bring_back(digest)
+    assert (store.has(digest), store.aside(), store.delete_partial(2e9)) == (True, [], 0)
+    with pytest.raises(TurnoutError, match=r"is not there: .*bucket") as raised:
+        put(open_store(tmp_path, "s3://misspelt/models"), tmp_path, ONE)
+    assert raised.value.code == "not_found"
+    s3.kill()
+    with pytest.raises(TurnoutError, match="failed: Could not connect") as raised:
+        store.has(digest)
+    assert raised.value.code == "bad_upstream"
+
+
+def put(store: Store, folder: Path, data: bytes) -> str:
+    (folder / "source").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    store.put(folder / "source", digest)
+    return digest

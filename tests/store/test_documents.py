@@ -107,6 +107,29 @@ async def test_a_deleted_document_is_gone_and_may_be_made_again(documents: Docum
     ]
 
 
+async def test_a_commit_holds_only_while_what_it_rests_on_is_as_it_was(documents: Documents) -> None:
+    first = await _commit(documents, Change("version/d/1", {"a": 1}, 0), op_id="one")
+    change = [Change("route/d", {"b": 1}, 0)]
+
+    async def rests_on(field: str, revision: int | None, op_id: str) -> bool:
+        try:
+            await documents.commit(change, author="bo", reason="", op_id=op_id, requires={field: revision})
+        except ConflictError as error:
+            return (error.data["field"], await documents.get("route/d")) != (field, None)
+        await documents.commit([Change("route/d", None, None)], author="bo", reason="", op_id=f"un-{op_id}")
+        return True
+
+    assert await rests_on("version/d/1", first.revision, "same")
+    assert not await rests_on("version/d/1", first.revision + 1, "other")
+    assert not await rests_on("version/d/1", 0, "none")
+    assert await rests_on("version/d/1", None, "there")
+    assert not await rests_on("version/d/2", None, "not there")
+    assert await rests_on("version/d/2", 0, "none is there")
+    await _commit(documents, Change("version/d/1", None, None), op_id="gone")
+    assert not await rests_on("version/d/1", None, "gone since")
+    assert await rests_on("version/d/1", 0, "gone, as expected")
+
+
 async def test_whatever_revision_is_accepted_when_none_is_expected(documents: Documents) -> None:
     for number in range(3):
         await _commit(documents, Change("route/a", {"n": number}, None), op_id=str(number))

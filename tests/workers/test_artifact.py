@@ -1,14 +1,12 @@
 """Which files are models, what they take and give, and which are refused before anything loads them."""
 
 import gzip
-import hashlib
 import io
 import pickle
 import tarfile
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -20,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from gateway.contract.errors import CallerError
 from gateway.contract.signature import TensorSpec
 from tests.workers import models
-from workers.artifact import MAX_NESTING, artifact_path, inspect, read_artifact
+from workers.artifact import MAX_NESTING, inspect
 from workers.runtimes.onnx import OnnxModel
 
 
@@ -198,28 +196,3 @@ def test_what_the_runtime_refuses_is_told_in_one_line() -> None:
     with pytest.raises(CallerError, match=r"ONNX Runtime refuses the model: .*NoSuchOperator") as raised:
         OnnxModel(data, inspect(data).signature, threads=1)
     assert "\n" not in raised.value.message
-
-
-def test_the_bytes_that_are_read_are_the_bytes_whose_digest_was_checked(tmp_path: Path) -> None:
-    data = models.linear()
-    digest = hashlib.sha256(data).hexdigest()
-    path = artifact_path(tmp_path, digest)
-    path.parent.mkdir(parents=True)
-    path.write_bytes(data)
-    assert str(path).endswith(f"sha256/{digest[:2]}/{digest}")
-    assert read_artifact(path, digest=digest, max_bytes=10**6) == (data, digest)
-    path.write_bytes(data + b"\x00")
-    with pytest.raises(CallerError, match="not the registered file") as raised:
-        read_artifact(path, digest=digest, max_bytes=10**6)
-    assert raised.value.code == "refused"
-
-
-def test_a_file_over_the_limit_or_not_there_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "model"
-    with pytest.raises(CallerError, match="no model file"):
-        read_artifact(path, digest=None, max_bytes=10)
-    path.write_bytes(bytes(11))
-    with pytest.raises(CallerError, match="larger than 10 bytes"):
-        read_artifact(path, digest=None, max_bytes=10)
-    with pytest.raises(CallerError, match="cannot read"):
-        read_artifact(tmp_path, digest=None, max_bytes=10)

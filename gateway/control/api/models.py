@@ -1,16 +1,16 @@
-"""HTTP: artifacts, models and their registered versions."""
+"""HTTP: models and their registered versions."""
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
-from starlette.requests import ClientDisconnect
 
 from gateway.contract.errors import CallerError
 from gateway.contract.names import NAME_PATTERN, VERSION_PATTERN
 from gateway.contract.route import Document
 from gateway.contract.version import Version
+from gateway.control.artifacts import chunks
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
 from gateway.control.governance import broken_by_removal, refuse
@@ -30,7 +30,6 @@ from gateway.control.search import parse_search
 from gateway.control.stored import read_stored
 from gateway.core.check import shares
 
-uploads = APIRouter(tags=["models"])  # a model file is a stream, not a JSON document
 router = APIRouter(tags=["models"], route_class=StrictRoute)
 
 ModelPath = Annotated[str, Path(pattern=NAME_PATTERN)]
@@ -50,24 +49,6 @@ class Tags(Document):
     tags: dict[
         Annotated[str, Field(min_length=1, max_length=128)], Annotated[str, Field(max_length=1024)] | None
     ] = Field(min_length=1, max_length=64)
-
-
-@uploads.post("/artifacts", status_code=201)
-async def add_artifact(request: Request, control: Control) -> dict[str, Any]:
-    """Keeps a model file under its SHA-256; the body is the file (application/octet-stream)."""
-    limit = control.settings.max_artifact_bytes
-    announced = request.headers.get("content-length", "0")
-    if announced.isdecimal() and int(announced) > limit:
-        raise CallerError("too_large", f"the model file is longer than {limit} bytes", max_bytes=limit)
-    try:
-        artifact = await control.artifacts.add(request.stream())
-    except ClientDisconnect:
-        raise CallerError("bad_request", "the client went away before its file had arrived") from None
-    return {
-        "digest": artifact.digest,
-        "size_bytes": artifact.size_bytes,
-        "signature": artifact.signature.model_dump(mode="json"),
-    }
 
 
 @router.get("/models")
@@ -142,6 +123,7 @@ async def register_version(
     )
     twins = await _same_content(control, document)
     changed, revision = await register(control.documents, document, workers=wish.workers, author=author)
+    await control.artifacts.keep(artifact)
     response.status_code = 201 if changed else 200
     kept, _ = await registered(control.documents, model, version)
     warnings = [f"the same file is registered as {twin}" for twin in twins]
@@ -180,13 +162,9 @@ async def tag_version(
 async def download(model: ModelPath, version: VersionPath, control: Control) -> Response:
     """The model file, whose SHA-256 is the version's digest."""
     found, _ = await registered(control.documents, model, version)
-    path = control.artifacts.path_of(found.digest)
-    if not path.is_file() or path.stat().st_size != found.size_bytes:
-        raise CallerError("not_found", "the model file is not in the store as it was: register it again")
+    file = await control.artifacts.open(found.digest)
     length = {"content-length": str(found.size_bytes), "x-turnout-digest": found.digest}
-    return StreamingResponse(
-        control.artifacts.chunks(found.digest), media_type="application/octet-stream", headers=length
-    )
+    return StreamingResponse(chunks(file), media_type="application/octet-stream", headers=length)
 
 
 @router.put("/models/{model}/versions/{version}/workers")

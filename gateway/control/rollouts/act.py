@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from gateway.contract import keys
 from gateway.contract.rollout import Progress, Rollout
 from gateway.contract.route import Counting, Route
-from gateway.control.change import document_of
+from gateway.control.change import added_versions, document_of
 from gateway.core.seen import Seen
 from gateway.store.documents import Change, Committed, Documents
 from gateway.store.lease import Leases
@@ -52,15 +52,25 @@ async def commit_transition(
     route_revision: int,
     author: str,
     fence: int | None = None,
+    is_new: bool = False,
 ) -> Committed:
-    """The rollout and, where it changes, the route: together, from these revisions, or not at all."""
+    """The rollout and, where it changes, the route: together, from these revisions, or not at all. Versions
+    that are new to either must still be registered."""
     rollout, route = counting(rollout, route, present=present)
     changes = [Change(keys.rollout_field(rollout.model), rollout_document(rollout), revision)]
     if route is not None:
         changes.append(Change(keys.route_field(rollout.model), document_of(route), route_revision))
     reason = rollout.events[-1].sentence if rollout.events else rollout.sentence
+    requires: dict[str, int | None] = dict.fromkeys(added_versions(route, before=present))
+    if is_new:
+        requires[keys.version_field(rollout.model, rollout.candidate)] = None
     return await documents.commit(
-        changes, author=author, reason=reason[:512], op_id=uuid.uuid4().hex, fence=fence
+        changes,
+        author=author,
+        reason=reason[:512],
+        op_id=uuid.uuid4().hex,
+        fence=fence,
+        requires=requires,
     )
 
 

@@ -79,9 +79,8 @@ async def start(
     )
     if dry_run:
         return Found(made.rollout, 0)
-    return await _commit(
-        parts, made, revision=0 if newest is None else newest.revision, stored=stored, author=author
-    )
+    revision = 0 if newest is None else newest.revision
+    return await _commit(parts, made, revision=revision, stored=stored, author=author, is_new=True)
 
 
 async def command(parts: Parts, model: str, wish: Wish) -> Found:
@@ -152,7 +151,9 @@ def _decided(rollout: Rollout, wish: Wish, stored: Stored, *, now_ms: int) -> Co
             assert_never(wish.verb)
 
 
-async def _commit(parts: Parts, made: Commit, *, revision: int, stored: Stored, author: str) -> Found:
+async def _commit(
+    parts: Parts, made: Commit, *, revision: int, stored: Stored, author: str, is_new: bool = False
+) -> Found:
     committed = await commit_transition(
         parts.documents,
         made.rollout,
@@ -161,6 +162,7 @@ async def _commit(parts: Parts, made: Commit, *, revision: int, stored: Stored, 
         present=stored.route,
         route_revision=stored.revision,
         author=author,
+        is_new=is_new,
     )
     return Found(made.rollout.as_of(committed.revision), committed.revision)
 

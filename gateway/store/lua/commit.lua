@@ -6,8 +6,10 @@
 -- ARGV  1 author   2 reason   3 operation id   4 digest of the request
 --       5 seconds to keep the result   6 envelopes to keep in a history   7 channel of changes
 --       8 fencing number that the lease must have ('' = any)
---       9... for each field: its name, expected revision (-1 = any, 0 = there is none), document JSON ('' = delete)
---       then name and value of what else the audit entry says
+--       9 number of required fields, which are not changed, then for each: its name, and the revision that it
+--       must have (0 = there is none, -2 = there is one)
+--       then for each changed field: its name, expected revision (-1 = any, 0 = there is none), document JSON
+--       ('' = delete), then name and value of what else the audit entry says
 -- Reply {'done', revision, at_ms, 1 if this is the stored result of an earlier attempt}
 --       {'fenced', the lease's fencing number, its holder}: somebody else leads since
 --       {'conflict', field, its current revision, envelope of its last change or ''}
@@ -37,13 +39,30 @@ if ARGV[8] ~= '' then
   if fence ~= ARGV[8] then return {'fenced', fence, redis.call('HGET', KEYS[6], 'holder') or ''} end
 end
 
+local function current(field) return redis.call('ZSCORE', KEYS[3], field) or '0' end
+
+local function is_so(field, expected)
+  local is_there = redis.call('HEXISTS', KEYS[2], field) == 1
+  if expected == '-2' then return is_there end
+  return expected == '-1' or expected == current(field) or (expected == '0' and not is_there)
+end
+
+local required = tonumber(ARGV[9])
+for i = 1, required do
+  local field = ARGV[8 + 2 * i]
+  if not is_so(field, ARGV[9 + 2 * i]) then
+    return {'conflict', field, tonumber(current(field)), redis.call('HGET', KEYS[2], field) or ''}
+  end
+end
+
 local count = #KEYS - 6
+local before_first = 9 + 2 * required
+local function stated(i) return unpack(ARGV, before_first + 3 * i - 2, before_first + 3 * i) end
+
 for i = 1, count do
-  local field, expected = ARGV[6 + 3 * i], ARGV[7 + 3 * i]
-  local current = redis.call('ZSCORE', KEYS[3], field) or '0'
-  local is_free = expected == '0' and redis.call('HEXISTS', KEYS[2], field) == 0
-  if expected ~= '-1' and expected ~= current and not is_free then
-    return {'conflict', field, tonumber(current), redis.call('LINDEX', KEYS[6 + i], 0) or ''}
+  local field, expected = stated(i)
+  if not is_so(field, expected) then
+    return {'conflict', field, tonumber(current(field)), redis.call('LINDEX', KEYS[6 + i], 0) or ''}
   end
 end
 
@@ -58,10 +77,10 @@ local who = ',"revision":' .. shown .. ',"at_ms":' .. at_ms .. ',"author":' .. c
 
 local changes = {}
 for i = 1, count do
-  local field, doc = ARGV[6 + 3 * i], ARGV[8 + 3 * i]
+  local field, _, doc = stated(i)
   local named = '{"field":' .. cjson.encode(field)
   local envelope = named .. who .. (doc == '' and 'null' or doc) .. '}'
-  local before = redis.call('ZSCORE', KEYS[3], field) or '0'
+  local before = current(field)
   if doc == '' then
     redis.call('HDEL', KEYS[2], field)
   else
@@ -75,7 +94,7 @@ end
 
 local entry = {'revision', shown, 'at_ms', at_ms, 'author', ARGV[1], 'reason', ARGV[2], 'op_id', ARGV[3],
   'changes', '[' .. table.concat(changes, ',') .. ']'}
-for i = 9 + 3 * count, #ARGV do entry[#entry + 1] = ARGV[i] end
+for i = before_first + 3 * count + 1, #ARGV do entry[#entry + 1] = ARGV[i] end
 local newest = redis.call('XREVRANGE', KEYS[4], '+', '-', 'COUNT', 1)[1]
 local linked = {''}
 for i = 1, newest and #newest[2] or 0, 2 do
