@@ -30,7 +30,8 @@ from loadtests.measure import in_turn, report, say
 from loadtests.servers import INFER, MODEL, MODEL_NAME, SERVERS
 from loadtests.started import StartFailed, cores, free_port, missing, started, wait_for_port
 from loadtests.systems import System, answer, scratch
-from workers.artifact import artifact_path, inspect
+from workers.artifact import inspect
+from workers.fetch import artifact_path
 
 VERSION = "2"
 SYSTEMS = ("turnout", "turnout worker", *SERVERS)

@@ -32,9 +32,10 @@ from gateway.contract.version import Version
 from gateway.wire.limits import Limits
 from gateway.wire.server import HttpServer
 from workers.announce import Announcer
-from workers.artifact import artifact_path, inspect, read_artifact
+from workers.artifact import inspect, read_artifact
 from workers.batcher import Batcher, Bounds
 from workers.batching import Run
+from workers.fetch import artifact_path
 from workers.pages import make_app
 from workers.reach import AWAY, connect, reason
 from workers.runtimes.onnx import OnnxModel

@@ -68,10 +68,6 @@ class Inspected:
     producer: str
 
 
-def artifact_path(directory: Path, digest: str) -> Path:
-    return directory / "sha256" / digest[:2] / digest
-
-
 def read_artifact(path: Path, *, digest: str | None, max_bytes: int) -> tuple[bytes, str]:
     """The file's bytes and their SHA-256 in hex; refuses a file that is too large or is not `digest`."""
     try:

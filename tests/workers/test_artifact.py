@@ -20,7 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from gateway.contract.errors import CallerError
 from gateway.contract.signature import TensorSpec
 from tests.workers import models
-from workers.artifact import MAX_NESTING, artifact_path, inspect, read_artifact
+from workers.artifact import MAX_NESTING, inspect, read_artifact
+from workers.fetch import artifact_path
 from workers.runtimes.onnx import OnnxModel
 
 
