@@ -42,8 +42,8 @@ def fetch(
                 if found != digest:
                     raise UpstreamError(
                         "bad_upstream",
-                        f"the file at {address} is not the registered one (SHA-256 {found[:12]}..., registered is "
-                        f"{digest[:12]}...) and was thrown away: restore it in control's folder",
+                        f"the file at {address} has the SHA-256 {found[:12]}... and was thrown away, for "
+                        f"registered is {digest[:12]}...: restore it in control's folder",
                     )
                 os.replace(file.name, path)
             except BaseException:

@@ -105,7 +105,7 @@ class Wishes:
             documents |= dict(zip(names, values, strict=True))
         routes = {
             name: (envelope, await self._past(name, envelope, now_ms))
-            for name, envelope in ((name, _envelope(documents[name])) for name in documents)
+            for name, envelope in ((name, _envelope(name, raw)) for name, raw in documents.items())
             if name.startswith("route/")
         }
         changed = {name.split("/")[1] for name in documents if name.count("/")}
@@ -123,7 +123,8 @@ class Wishes:
         if present is not None and present.at_ms < now_ms - self._keep_warm_s * 1000 and present.doc:
             return []
         found: list[Any] = await self._redis.lrange(keys.history(name), 0, FORMS_READ - 1)
-        return [envelope for envelope in map(_envelope, found) if envelope is not None]
+        past = (_envelope(name, raw) for raw in found)
+        return [envelope for envelope in past if envelope is not None]
 
     def _take(self, name: str, raw: bytes | None) -> None:
         kind, _, rest = name.partition("/")
@@ -184,13 +185,14 @@ def _digest(raw: bytes) -> str:
     return digest if _DIGEST.fullmatch(digest) else ""
 
 
-def _envelope(raw: bytes | None) -> Envelope | None:
+def _envelope(name: str, raw: bytes | None) -> Envelope | None:
+    """One that somebody edited into nonsense says nothing (`doc` None)."""
     if raw is None:
         return None
     try:
         return Envelope.model_validate_json(raw)
     except ValidationError:
-        return None
+        return Envelope(field=name, revision=0, at_ms=0, author="", reason="", doc=None)
 
 
 def _document(name: str, raw: bytes, kind: type[Document]) -> tuple[Document, int] | None:

@@ -38,6 +38,7 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("POST", f"{PREFIX}/artifacts"): CHANGE,
     ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}"): CHANGE,
     ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}/workers"): CHANGE,
+    ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/start"): CHANGE,
     ("DELETE", f"{PREFIX}/models/{{model}}/versions/{{version}}"): CHANGE,
     ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}/tags"): CHANGE,
     ("GET", f"{PREFIX}/models/{{model}}/versions/{{version}}/artifact"): READ,

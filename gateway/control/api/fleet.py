@@ -22,7 +22,12 @@ _BEYOND_ALL = 2**53  # no document changed after this revision: only the present
 @router.get("/pools")
 async def list_pools(control: Control, caller: Caller) -> dict[str, Any]:
     seen = [pool for pool in await pools_of(control) if caller.sees(pool.model)]
-    return {"pools": [{**asdict(pool), "is_short": pool.is_short} for pool in seen]}
+    return {
+        "pools": [{**asdict(pool), "is_short": pool.is_short} for pool in seen],
+        "supervisors": [
+            told.model_dump(mode="json", exclude={"lacks"}) for told in await control.fleet.supervisors()
+        ],
+    }
 
 
 @router.get("/gateways")

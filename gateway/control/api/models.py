@@ -9,24 +9,19 @@ from starlette.requests import ClientDisconnect
 
 from gateway.contract.errors import CallerError
 from gateway.contract.names import NAME_PATTERN, VERSION_PATTERN
+from gateway.contract.pool import Keep, Wanted
 from gateway.contract.route import Document
 from gateway.contract.version import Version
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
+from gateway.control.needs import all_needs
 from gateway.control.parts import Author, Control, Parts
 from gateway.control.pools import Pool, pools
-from gateway.control.registry import (
-    Registration,
-    all_versions,
-    all_wanted,
-    register,
-    registered,
-    set_workers,
-    unknown_model,
-)
+from gateway.control.registry import Registration, all_versions, register, registered, unknown_model
 from gateway.control.retire import remove, retag
 from gateway.control.search import parse_search
 from gateway.control.stored import read_stored
+from gateway.control.wanted import scale, start
 from gateway.core.check import shares
 
 uploads = APIRouter(tags=["models"])  # a model file is a stream, not a JSON document
@@ -37,10 +32,16 @@ VersionPath = Annotated[str, Path(pattern=VERSION_PATTERN)]
 
 
 class Workers(Document):
-    """How many workers supervisors should keep; taking the last one from live traffic needs `force`."""
+    """How many workers each supervisor should keep, and whether always or by need; what is not given stays.
+    Taking the last one from live traffic needs `force`."""
 
-    workers: int = Field(ge=0, le=64)
+    workers: int | None = Field(default=None, ge=0, le=64)
+    keep: Keep | None = None
     force: bool = False
+
+
+class Nothing(Document):
+    """An empty object."""
 
 
 class Tags(Document):
@@ -137,10 +138,17 @@ async def register_version(
         signature=artifact.signature,
         producer=artifact.producer,
         opsets=artifact.opsets,
-        **wish.model_dump(exclude={"workers"}),
+        **wish.model_dump(exclude={"workers", "keep"}),
     )
     twins = await _same_content(control, document)
-    changed, revision = await register(control.documents, document, workers=wish.workers, author=author)
+    changed, revision = await register(
+        control.documents,
+        document,
+        workers=wish.workers,
+        keep=wish.keep,
+        until_ms=await warm_until_ms(control),
+        author=author,
+    )
     response.status_code = 201 if changed else 200
     kept, _ = await registered(control.documents, model, version)
     warnings = [f"the same file is registered as {twin}" for twin in twins]
@@ -182,17 +190,41 @@ async def download(model: ModelPath, version: VersionPath, control: Control) -> 
 
 
 @router.put("/models/{model}/versions/{version}/workers")
-async def scale(
+async def scale_pool(
     model: ModelPath, version: VersionPath, wish: Workers, control: Control, author: Author
 ) -> dict[str, Any]:
     await registered(control.documents, model, version)
     if wish.workers == 0 and not wish.force:
         await _refuse_if_live(control, model, version)
     forced = ["the last workers were taken away"] if wish.force and wish.workers == 0 else []
-    revision = await set_workers(
-        control.documents, model, version, wish.workers, author=author, forced=forced
+    number = "the" if wish.workers is None else str(wish.workers)
+    mode = "" if wish.keep is None else f", kept {wish.keep.value}"
+    after, revision = await scale(
+        control.documents,
+        model,
+        version,
+        workers=wish.workers,
+        keep=wish.keep,
+        until_ms=await warm_until_ms(control),
+        author=author,
+        reason=f"{number} workers of version {version} of {model}{mode}",
+        forced=forced,
     )
-    return {"model": model, "version": version, "workers": wish.workers, "revision": revision}
+    return _wish_told(model, version, after, revision)
+
+
+@router.post("/models/{model}/versions/{version}/start")
+async def start_pool(
+    model: ModelPath, version: VersionPath, wish: Nothing, control: Control, author: Author
+) -> dict[str, Any]:
+    """Asks supervisors for its workers, before a route names it; they stay for `keep_warm_s` at least.
+
+    It does not wait: `pool` of the version tells how it goes.
+    """
+    await registered(control.documents, model, version)
+    until_ms = await warm_until_ms(control)
+    after, revision = await start(control.documents, model, version, until_ms=until_ms, author=author)
+    return _wish_told(model, version, after, revision)
 
 
 async def _same_content(control: Parts, document: Version) -> list[str]:
@@ -207,14 +239,24 @@ async def _same_content(control: Parts, document: Version) -> list[str]:
 
 async def pools_of(control: Parts, model: str | None = None) -> list[Pool]:
     """Of one model, or of all."""
-    of_model = "" if model is None else f"{model}/"
     fleet = await control.fleet.workers()
+    found = await all_needs(
+        control.documents, now_ms=fleet.now_ms, keep_warm_s=control.settings.keep_warm_s, model=model
+    )
     return pools(
         [lease for lease in fleet.leases if model in (None, lease.model)],
         now_ms=fleet.now_ms,
-        wanted=await all_wanted(control.documents, f"wanted/{of_model}"),
-        versions=await all_versions(control.documents, f"version/{of_model}"),
+        wanted=found.wanted,
+        needs=found.needs,
+        versions=found.versions,
+        supervisors=await control.fleet.supervisors(),
     )
+
+
+async def warm_until_ms(control: Parts) -> int:
+    """Until when workers stay that are asked for now."""
+    now_ms = (await control.fleet.workers()).now_ms
+    return now_ms + round(control.settings.keep_warm_s * 1000)
 
 
 async def _refuse_if_live(control: Parts, model: str, version: str) -> None:
@@ -228,10 +270,22 @@ async def _refuse_if_live(control: Parts, model: str, version: str) -> None:
         )
 
 
+def _wish_told(model: str, version: str, wish: Wanted, revision: int) -> dict[str, Any]:
+    return {"model": model, "version": version, "revision": revision} | wish.model_dump(
+        mode="json", include={"workers", "keep"}
+    )
+
+
 def _summary(pool: Pool) -> dict[str, Any]:
     return {
         "wanted": pool.wanted,
+        "size": pool.size,
+        "keep": pool.keep,
         "ready": pool.ready,
         "starting": pool.starting,
         "draining": pool.draining,
+        "reasons": pool.reasons,
+        "stops_in_s": pool.stops_in_s,
+        "lacks": pool.lacks,
+        "is_stuck": pool.is_stuck,
     }
