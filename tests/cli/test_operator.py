@@ -137,7 +137,7 @@ def test_a_version_without_worker_is_refused_with_what_to_type(run: Run, install
     installation.call(add)
     refused = run("route", "split", "digits", "1=90", "4=10")
     assert refused.code == 3
-    assert "turnout pools scale digits 4 1" in refused.err
+    assert "turnout pools start digits 4" in refused.err
     forced = run("route", "split", "digits", "1=90", "4=10", "--force")
     assert (forced.code, "warning: version 4" in forced.err) == (0, True)
 
