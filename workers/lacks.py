@@ -14,7 +14,7 @@ FETCHING = Lack(sentence="its model file is being fetched")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why the last try went wrong; `asked_at`: a later wish for the pool takes the back-off away."""
+    """Why the last try went wrong; `asked_at`: a later wish for the pool ends a crash loop's pause."""
 
     why: str
     backoff: Backoff

@@ -146,7 +146,8 @@ class Supervisor:
             self._do(action, now)
 
     def _is_forgiven(self, pool: Pool, failure: Failure) -> bool:
-        return self._wishes.asked_at(pool) > failure.asked_at
+        """Somebody asked again after a crash loop was told."""
+        return failure.backoff.is_loop and self._wishes.asked_at(pool) > failure.asked_at
 
     def _bury(self, worker_id: str, now: float) -> None:
         child = self._children.pop(worker_id)

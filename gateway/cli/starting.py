@@ -32,30 +32,44 @@ def with_workers(session: Session, change: Callable[[], Answer], *, within_s: fl
 
 def start_pool(session: Session, model: str, version: str, *, within_s: float) -> Answer:
     """Asks for a version's workers and waits; its pool. Raises TurnoutError unless at least one is ready."""
-    asked = session.client.post("models", model, "versions", version, "start", body={})
-    session.out.line(f"starting {_workers(asked['workers'])} of {model} {version} ...")
-    pool, is_whole, waited_s = wait(session, model, version, within_s=within_s)
+    workers = _ask(session, model, version)
+    session.out.line(f"starting {workers} worker{'' if workers == 1 else 's'} of {model} {version} ...")
+    pool, is_whole, waited_s = wait(session, model, version, within_s=within_s, is_asking=True)
+    if not pool["ready"]:
+        raise TurnoutError("no_workers", why_short(pool, model, version, waited_s))
     if is_whole:
         session.out.line(f"{pool['ready']}/{pool['wanted']} workers ready, {waited_s:.1f} s")
-    elif pool["ready"]:
-        session.out.warning(why_short(pool, model, version, waited_s))
     else:
-        raise TurnoutError("no_workers", why_short(pool, model, version, waited_s))
+        session.out.warning(why_short(pool, model, version, waited_s))
     return pool
 
 
-def wait(session: Session, model: str, version: str, *, within_s: float) -> tuple[Answer, bool, float]:
-    """Until there are as many as there should be, or waiting is vain; the pool, whether so, and how long."""
+def wait(
+    session: Session, model: str, version: str, *, within_s: float, is_asking: bool = False
+) -> tuple[Answer, bool, float]:
+    """Until there are as many as there should be, or waiting is vain; the pool, whether so, and how long.
+
+    `is_asking`: asks again where a slow start would outlast the wish, or what follows.
+    """
     began = moving = time.monotonic()
     while True:
         pool: Answer = session.client.get("models", model, "versions", version)["pool"]
         now = time.monotonic()
         moving = moving if pool["is_stuck"] else now
-        if pool["ready"] == (pool["wanted"] or 0):
+        is_ending = not pool["wanted"] or (pool["stops_in_s"] or STUCK_S) < STUCK_S
+        if is_asking and is_ending and not pool["is_stuck"]:
+            _ask(session, model, version)
+        elif pool["ready"] == (pool["wanted"] or 0):
             return pool, True, now - began
         if now - began >= within_s or now - moving >= STUCK_S:
             return pool, False, now - began
         time.sleep(POLL_S)
+
+
+def _ask(session: Session, model: str, version: str) -> int:
+    """How many were asked for."""
+    asked = session.client.post("models", model, "versions", version, "start", body={})
+    return int(asked["workers"])
 
 
 def why_short(pool: Answer, model: str, version: str, waited_s: float) -> str:
@@ -63,7 +77,3 @@ def why_short(pool: Answer, model: str, version: str, waited_s: float) -> str:
     return (
         f"{pool['ready']}/{pool['wanted']} workers of {model} {version} ready after {waited_s:.0f} s: {why}"
     )
-
-
-def _workers(number: int) -> str:
-    return "1 worker" if number == 1 else f"{number} workers"

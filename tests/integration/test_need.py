@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.test_up import ROOT, Up, until
 
-WARM_S = 3
+WARM_S = 4
 SETTINGS = f"""
 keep_warm_s: {WARM_S}
 supervisor: {{max_workers: 3, quick_failures: 3, first_backoff_s: 0.05, poll_s: 0.1}}
