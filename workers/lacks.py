@@ -29,16 +29,18 @@ def lacks(
     refused: Set[Pool],
     fetching: Set[Pool],
     most: int,
+    is_draining: bool,
     now_s: float,
 ) -> dict[Pool, Lack]:
-    """`refused`: there was no room; a worker that is about to start lacks nothing."""
+    """`refused`: there was no room, and some will come where others drain. What is about to start lacks
+    nothing."""
     found = {}
     for pool, count in wanted.items():
         failure = failures.get(pool)
         if working.get(pool, 0) >= count:
             continue
         if pool in refused:
-            found[pool] = _full(most)
+            found[pool] = _full(most, is_stuck=not is_draining)
         elif pool in fetching:
             found[pool] = FETCHING
         elif failure is not None and failure.backoff.not_before_s > now_s:
@@ -46,11 +48,11 @@ def lacks(
     return found
 
 
-def _full(most: int) -> Lack:
+def _full(most: int, *, is_stuck: bool) -> Lack:
     return Lack(
         sentence=f"the machine has all {most} workers that it may have: scale something down with "
         "`turnout pools scale`, or raise `supervisor.max_workers`",
-        is_stuck=True,
+        is_stuck=is_stuck,
     )
 
 

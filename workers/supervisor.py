@@ -246,7 +246,8 @@ class Supervisor:
         task.add_done_callback(self._tasks.discard)
 
     def _lacks(self, now: float) -> dict[Pool, Lack]:
-        working = Counter(c.member.pool for c in self._children.values() if c.member.stop_by_s is None)
+        members = [child.member for child in self._children.values()]
+        working = Counter(member.pool for member in members if member.stop_by_s is None)
         return lacks(
             self._wishes.current or {},
             working,
@@ -254,5 +255,6 @@ class Supervisor:
             refused=self._refused,
             fetching=self._fetching,
             most=self._settings.max_workers,
+            is_draining=working.total() < len(members),
             now_s=now,
         )

@@ -44,26 +44,15 @@ class _Model:
 
 
 class Wishes:
+    """`current`: workers by version, the merely warm ones last; None until Redis has answered."""
+
     def __init__(self, redis: Redis, *, keep_warm_s: float) -> None:
         self._redis = redis
         self._keep_warm_s = keep_warm_s
         self._revision = -1
-        self._now_ms = 0
         self._trouble = ""
         self._models: dict[str, _Model] = {}
-
-    @property
-    def current(self) -> dict[Pool, int] | None:
-        """Workers by version, the merely warm ones last; None until Redis has answered."""
-        if self._revision < 0:
-            return None
-        found = [
-            (need.until_ms is not None, (model, version), need.workers)
-            for model, known in self._models.items()
-            for version, need in known.needs.items()
-            if need.is_on(self._now_ms)
-        ]
-        return {pool: workers for _, pool, workers in sorted(found)}
+        self.current: dict[Pool, int] | None = None
 
     def digest_of(self, pool: Pool) -> str:
         """Of the registered model file; empty where none is known."""
@@ -91,8 +80,17 @@ class Wishes:
         except ValueError:
             self._say(f"the key {keys.REVISION} holds no number")
             return
-        self._now_ms = now_ms
+        self.current = self._at(now_ms)
         self._well()
+
+    def _at(self, now_ms: int) -> dict[Pool, int]:
+        found = [
+            (need.until_ms is not None, (model, version), need.workers)
+            for model, known in self._models.items()
+            for version, need in known.needs.items()
+            if need.is_on(now_ms)
+        ]
+        return {pool: workers for _, pool, workers in sorted(found)}
 
     async def _follow(self, revision: int, now_ms: int) -> None:
         """Reads all that changed, then takes it in: no half of a read counts."""

@@ -274,7 +274,7 @@ def test_a_model_is_registered_from_a_file_once(run: Run, tmp_path: Path) -> Non
     assert "identity" in run("model", "list").out
     assert run("model", "show", "identity").code == 0
     waited = run(*arguments[:5], "--from", _file(tmp_path), "--metric", "accuracy=0.5", "--wait-s", "0.1")
-    assert (waited.code, "is a supervisor running" in waited.err) == (1, True)
+    assert (waited.code, "no supervisor is running" in waited.err) == (1, True)
 
 
 def _file(directory: Path) -> Path:

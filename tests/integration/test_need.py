@@ -132,10 +132,13 @@ def test_a_corrupt_model_file_is_never_served_and_its_crash_loop_is_told(place: 
     assert "is not the registered file" in done.stderr
     assert place.split() == [{"version": "1", "weight": 100.0}]
     assert place.up.infer("digits/versions/4").status_code == 503
+    kept = place.run("pools", "scale", "digits", "4", "1", "--always")
+    assert (kept.returncode, "crash loop" in kept.stderr) == (1, True)
     assert "crash loop" in place.run("pools").stderr
     file.write_bytes(good)
     assert place.run("pools", "start", "digits", "4").returncode == 0  # a new wish ends the long pause
     assert place.up.infer("digits/versions/4").status_code == 200
+    assert place.run("pools", "scale", "digits", "4", "1", "--when-needed", "--no-wait").returncode == 0
 
 
 def test_a_full_machine_says_so_and_what_to_do(place: Place) -> None:

@@ -13,13 +13,10 @@ from gateway.store.documents import Change, Documents
 from tests.workers.processes import register, want
 from workers.wishes import Wishes
 
-NONSENSE = [
-    "nonsense",
-    *(
-        orjson.dumps({"doc": doc, "revision": 9})
-        for doc in (None, {}, {"workers": -1}, {"workers": 65}, {"workers": "two"}, {"more": 2}, [], 7)
-    ),
-]
+UNREADABLE: list[Any] = [
+    None, {}, {"workers": -1}, {"workers": 65}, {"workers": "two"}, {"more": 2}, [], 7,
+]  # fmt: skip
+NONSENSE = ["nonsense", *(orjson.dumps({"doc": doc, "revision": 9}) for doc in UNREADABLE)]
 
 
 async def commit(redis: Any, field: str, doc: dict[str, Any] | None) -> None:
