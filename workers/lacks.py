@@ -30,17 +30,18 @@ def lacks(
     fetching: Set[Pool],
     most: int,
     is_draining: bool,
+    starting: Set[Pool],
     now_s: float,
 ) -> dict[Pool, Lack]:
-    """`refused`: there was no room, and some will come where others drain. What is about to start lacks
-    nothing."""
+    """`refused`: there was no room, and some will come where others drain. `starting`: others of the pool were
+    just started. What is about to start lacks nothing."""
     found = {}
     for pool, count in wanted.items():
         failure = failures.get(pool)
         if working.get(pool, 0) >= count:
             continue
         if pool in refused:
-            found[pool] = _full(most, is_stuck=not is_draining)
+            found[pool] = _full(most, is_stuck=not is_draining and pool not in starting)
         elif pool in fetching:
             found[pool] = FETCHING
         elif failure is not None and failure.backoff.not_before_s > now_s:

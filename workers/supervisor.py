@@ -48,6 +48,7 @@ from workers.wishes import Wishes
 
 log = logging.getLogger("turnout.supervisor")
 TICK_S = 0.1  # how soon the end of a child is noticed
+STARTING_S = 10.0  # an older worker is ready, or takes so long that its command should not wait for it
 WORDS_LENGTH = 400  # of a worker's last line, where it is told
 
 
@@ -256,5 +257,6 @@ class Supervisor:
             fetching=self._fetching,
             most=self._settings.max_workers,
             is_draining=working.total() < len(members),
+            starting={member.pool for member in members if now - member.started_s < STARTING_S},
             now_s=now,
         )

@@ -126,15 +126,15 @@ def test_a_corrupt_model_file_is_never_served_and_its_crash_loop_is_told(place: 
     good = file.read_bytes()
     file.chmod(0o600)
     file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    done = place.run("route", "split", "digits", "1=90", "4=10")
-    assert done.returncode == 1
-    assert "crash loop: failed 3 times in a row" in done.stderr
-    assert "is not the registered file" in done.stderr
+    kept = place.run("pools", "scale", "digits", "4", "1", "--always")
+    assert kept.returncode == 1
+    assert "crash loop: failed 3 times in a row" in kept.stderr
+    assert "is not the registered file" in kept.stderr
+    assert "crash loop" in place.run("pools").stderr
+    refused = place.run("route", "split", "digits", "1=90", "4=10", "--start-s", "1")
+    assert (refused.returncode, "0/1 workers of digits 4 ready" in refused.stderr) == (1, True)
     assert place.split() == [{"version": "1", "weight": 100.0}]
     assert place.up.infer("digits/versions/4").status_code == 503
-    kept = place.run("pools", "scale", "digits", "4", "1", "--always")
-    assert (kept.returncode, "crash loop" in kept.stderr) == (1, True)
-    assert "crash loop" in place.run("pools").stderr
     file.write_bytes(good)
     assert place.run("pools", "start", "digits", "4").returncode == 0  # a new wish ends the long pause
     assert place.up.infer("digits/versions/4").status_code == 200

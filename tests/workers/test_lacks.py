@@ -11,7 +11,7 @@ ONE, TWO = ("digits", "1"), ("digits", "2")
 
 def told(working: dict[Pool, int], **given: Any) -> dict[Pool, Lack]:
     usual: dict[str, Any] = {
-        "failures": {}, "refused": set(), "fetching": set(), "most": 8, "is_draining": False, "now_s": 10.0,
+        "failures": {}, "refused": set(), "fetching": set(), "most": 8, "is_draining": False, "starting": set(), "now_s": 10.0,
     }  # fmt: skip
     return lacks({ONE: 2, TWO: 1}, working, **{**usual, **given})
 
@@ -38,6 +38,7 @@ def test_what_goes_on_is_not_stuck() -> None:
     assert found[TWO] == FETCHING
 
 
-def test_a_full_machine_is_stuck_unless_somebody_leaves() -> None:
+def test_a_full_machine_is_stuck_unless_somebody_leaves_or_has_just_been_started() -> None:
     assert told({ONE: 2}, refused={TWO})[TWO].is_stuck
     assert not told({ONE: 2}, refused={TWO}, is_draining=True)[TWO].is_stuck
+    assert not told({ONE: 1}, refused={ONE}, starting={ONE})[ONE].is_stuck
