@@ -33,7 +33,7 @@ def lacks(
     starting: Set[Pool],
     now_s: float,
 ) -> dict[Pool, Lack]:
-    """`refused`: there was no room, and some will come where others drain. `starting`: others of the pool were
+    """`refused`: there was no room, and some will come where others drain. `starting`: some of the pool were
     just started. What is about to start lacks nothing."""
     found = {}
     for pool, count in wanted.items():

@@ -109,7 +109,7 @@ def _pool(
         starting=states[WorkerState.STARTING],
         draining=states[WorkerState.DRAINING],
         lacks=tuple(lack.sentence for lack in lacks),
-        is_stuck=bool(lacks) and all(lack.is_stuck for lack in lacks),
+        is_stuck=bool(lacks) and len(lacks) >= len(supervisors) and all(lack.is_stuck for lack in lacks),
         workers=tuple(sorted(workers, key=lambda worker: worker.worker_id)),
     )
 

@@ -11,7 +11,8 @@ ONE, TWO = ("digits", "1"), ("digits", "2")
 
 def told(working: dict[Pool, int], **given: Any) -> dict[Pool, Lack]:
     usual: dict[str, Any] = {
-        "failures": {}, "refused": set(), "fetching": set(), "most": 8, "is_draining": False, "starting": set(), "now_s": 10.0,
+        "failures": {}, "refused": set(), "fetching": set(), "most": 8, "is_draining": False,
+        "starting": set(), "now_s": 10.0,
     }  # fmt: skip
     return lacks({ONE: 2, TWO: 1}, working, **{**usual, **given})
 
