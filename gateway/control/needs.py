@@ -42,7 +42,8 @@ async def all_needs(
     documents: Documents, *, now_ms: int, keep_warm_s: float, model: str | None = None
 ) -> Needs:
     """Of one model, or of all."""
-    models = _models(await documents.all(""), model)
+    prefixes = tuple(f"{kind}/{model or ''}" for kind in ("version", "wanted", "route", "rollout"))
+    models = _models(await documents.all(prefixes), model)
     found: dict[tuple[str, str], Need] = {}
     for name, known in models.items():
         history = await _history(documents, name, known, oldest_ms=now_ms - round(keep_warm_s * 1000))
