@@ -23,6 +23,7 @@ from gateway.control.api import (
     governance,
     keys,
     models,
+    pools,
     rollouts,
     routes,
 )
@@ -76,6 +77,7 @@ def build_app(settings: ControlSettings) -> FastAPI:
         models.uploads,
         aliases.router,
         models.router,
+        pools.router,
         routes.one,
         routes.several,
         fleet.router,

@@ -15,6 +15,7 @@ from gateway.contract.pool import Keep, Wanted
 from gateway.store.documents import Change, Documents, new_operation_id
 
 ATTEMPTS = 5  # of a wish that loses against others
+ASKED_AT_LEAST_S = 5.0  # where nothing stays warm: a small model has started by then, commands ask again
 
 
 def readable_wanted(envelope: Envelope | None) -> Wanted | None:
@@ -24,6 +25,11 @@ def readable_wanted(envelope: Envelope | None) -> Wanted | None:
         return Wanted.model_validate(envelope.doc)
     except ValidationError:
         return None
+
+
+def asked_until_ms(now_ms: int, *, keep_warm_s: float) -> int:
+    """Until when workers stay that are asked for now."""
+    return now_ms + round(max(keep_warm_s, ASKED_AT_LEAST_S) * 1000)
 
 
 def wish_change(model: str, version: str, wish: Wanted, *, expected_revision: int | None = None) -> Change:

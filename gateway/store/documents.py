@@ -157,7 +157,7 @@ class Documents:
         ]
 
     async def all(self, prefix: str | tuple[str, ...]) -> dict[str, Envelope]:
-        """Every document whose field begins with `prefix`, or one of them, in the alphabet's order of fields."""
+        """Every document whose field begins with `prefix`, or with one of them, in the fields' order."""
         raw: dict[bytes, bytes] = await ask(self._redis, "HGETALL", keys.DOCUMENTS)
         found = sorted((name.decode("utf-8", "replace"), value) for name, value in raw.items())
         return {field: _envelope(value, field) for field, value in found if field.startswith(prefix)}

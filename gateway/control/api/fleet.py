@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from gateway.contract.pool import Presence
-from gateway.control.api.models import pools_of
+from gateway.control.api.pools import pools_of
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
 from gateway.control.parts import Control, Parts

@@ -14,7 +14,7 @@ from gateway.contract.plan import Plan
 from gateway.contract.policy import Policy
 from gateway.contract.route import Document, Route
 from gateway.contract.standing import NEXT, Approval, Digest, Standing, State
-from gateway.control.api.models import ModelPath, VersionPath
+from gateway.control.api.paths import ModelPath, VersionPath
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
 from gateway.control.governance import (

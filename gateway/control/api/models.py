@@ -2,46 +2,25 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 from starlette.requests import ClientDisconnect
 
 from gateway.contract.errors import CallerError
-from gateway.contract.names import NAME_PATTERN, VERSION_PATTERN
-from gateway.contract.pool import Keep, Wanted
 from gateway.contract.route import Document
 from gateway.contract.version import Version
+from gateway.control.api.paths import ModelPath, VersionPath
+from gateway.control.api.pools import asked_now_until_ms, pools_of, summary
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
-from gateway.control.needs import all_needs
 from gateway.control.parts import Author, Control, Parts
-from gateway.control.pools import Pool, pools
 from gateway.control.registry import Registration, all_versions, register, registered, unknown_model
 from gateway.control.retire import remove, retag
 from gateway.control.search import parse_search
-from gateway.control.stored import read_stored
-from gateway.control.wanted import scale, start
-from gateway.core.check import shares
 
 uploads = APIRouter(tags=["models"])  # a model file is a stream, not a JSON document
 router = APIRouter(tags=["models"], route_class=StrictRoute)
-
-ModelPath = Annotated[str, Path(pattern=NAME_PATTERN)]
-VersionPath = Annotated[str, Path(pattern=VERSION_PATTERN)]
-
-
-class Workers(Document):
-    """How many workers each supervisor should keep, and whether always or by need; what is not given stays.
-    Taking the last one from live traffic needs `force`."""
-
-    workers: int | None = Field(default=None, ge=0, le=64)
-    keep: Keep | None = None
-    force: bool = False
-
-
-class Nothing(Document):
-    """An empty object."""
 
 
 class Tags(Document):
@@ -101,7 +80,7 @@ async def show_model(model: ModelPath, control: Control) -> dict[str, Any]:
     return {
         "model": model,
         "versions": [
-            {**version.model_dump(mode="json"), "pool": _summary(by_version[name])}
+            {**version.model_dump(mode="json"), "pool": summary(by_version[name])}
             for (_, name), version in sorted(versions.items())
         ],
     }
@@ -116,7 +95,7 @@ async def show_version(model: ModelPath, version: VersionPath, control: Control)
         "revision": envelope.revision,
         "author": envelope.author,
         "at_ms": envelope.at_ms,
-        "pool": _summary(by_version[version]),
+        "pool": summary(by_version[version]),
     }
 
 
@@ -146,7 +125,7 @@ async def register_version(
         document,
         workers=wish.workers,
         keep=wish.keep,
-        until_ms=await warm_until_ms(control),
+        until_ms=await asked_now_until_ms(control),
         author=author,
     )
     response.status_code = 201 if changed else 200
@@ -189,44 +168,6 @@ async def download(model: ModelPath, version: VersionPath, control: Control) -> 
     )
 
 
-@router.put("/models/{model}/versions/{version}/workers")
-async def scale_pool(
-    model: ModelPath, version: VersionPath, wish: Workers, control: Control, author: Author
-) -> dict[str, Any]:
-    await registered(control.documents, model, version)
-    if wish.workers == 0 and not wish.force:
-        await _refuse_if_live(control, model, version)
-    forced = ["the last workers were taken away"] if wish.force and wish.workers == 0 else []
-    number = "the" if wish.workers is None else str(wish.workers)
-    mode = "" if wish.keep is None else f", kept {wish.keep.value}"
-    after, revision = await scale(
-        control.documents,
-        model,
-        version,
-        workers=wish.workers,
-        keep=wish.keep,
-        until_ms=await warm_until_ms(control),
-        author=author,
-        reason=f"{number} workers of version {version} of {model}{mode}",
-        forced=forced,
-    )
-    return _wish_told(model, version, after, revision)
-
-
-@router.post("/models/{model}/versions/{version}/start")
-async def start_pool(
-    model: ModelPath, version: VersionPath, wish: Nothing, control: Control, author: Author
-) -> dict[str, Any]:
-    """Asks supervisors for its workers, before a route names it; they stay for `keep_warm_s` at least.
-
-    It does not wait: `pool` of the version tells how it goes.
-    """
-    await registered(control.documents, model, version)
-    until_ms = await warm_until_ms(control)
-    after, revision = await start(control.documents, model, version, until_ms=until_ms, author=author)
-    return _wish_told(model, version, after, revision)
-
-
 async def _same_content(control: Parts, document: Version) -> list[str]:
     """`model version` of every other version with this file."""
     return sorted(
@@ -235,57 +176,3 @@ async def _same_content(control: Parts, document: Version) -> list[str]:
         for name, version in versions.items()
         if version.digest == document.digest and (model, name) != (document.model, document.version)
     )
-
-
-async def pools_of(control: Parts, model: str | None = None) -> list[Pool]:
-    """Of one model, or of all."""
-    fleet = await control.fleet.workers()
-    found = await all_needs(
-        control.documents, now_ms=fleet.now_ms, keep_warm_s=control.settings.keep_warm_s, model=model
-    )
-    return pools(
-        [lease for lease in fleet.leases if model in (None, lease.model)],
-        now_ms=fleet.now_ms,
-        wanted=found.wanted,
-        needs=found.needs,
-        versions=found.versions,
-        supervisors=await control.fleet.supervisors(),
-    )
-
-
-async def warm_until_ms(control: Parts) -> int:
-    """Until when workers stay that are asked for now."""
-    now_ms = (await control.fleet.workers()).now_ms
-    return now_ms + round(control.settings.keep_warm_s * 1000)
-
-
-async def _refuse_if_live(control: Parts, model: str, version: str) -> None:
-    stored = await read_stored(control.documents, model)
-    places = sorted(place for place, named in shares(stored.route) if named == version)
-    if places:
-        raise CallerError(
-            "refused",
-            f"version {version} of {model} answers requests ({', '.join(places)}): move them away first, "
-            "or add --force",
-        )
-
-
-def _wish_told(model: str, version: str, wish: Wanted, revision: int) -> dict[str, Any]:
-    return {"model": model, "version": version, "revision": revision} | wish.model_dump(
-        mode="json", include={"workers", "keep"}
-    )
-
-
-def _summary(pool: Pool) -> dict[str, Any]:
-    return {
-        "wanted": pool.wanted,
-        "size": pool.size,
-        "keep": pool.keep,
-        "ready": pool.ready,
-        "starting": pool.starting,
-        "draining": pool.draining,
-        "reasons": pool.reasons,
-        "stops_in_s": pool.stops_in_s,
-        "lacks": pool.lacks,
-        "is_stuck": pool.is_stuck,
-    }

@@ -25,7 +25,7 @@ from gateway.control.registry import unknown_model, versions_of
 from gateway.control.rollouts.act import commit_transition
 from gateway.control.rollouts.found import Found, find_rollout, the_rollout
 from gateway.control.stored import Stored, read_stored
-from gateway.control.wanted import readable_wanted, scale
+from gateway.control.wanted import asked_until_ms, readable_wanted, scale
 from gateway.core.check import no_worker
 from gateway.core.rollout_actions import Commit
 from gateway.core.rollout_commands import aborted, paused, promoted, resumed, started
@@ -181,7 +181,7 @@ async def _enough_workers(parts: Parts, rollout: Rollout, *, author: str, now_ms
         rollout.model,
         rollout.candidate,
         workers=other.workers,
-        until_ms=now_ms + round(parts.settings.keep_warm_s * 1000),
+        until_ms=asked_until_ms(now_ms, keep_warm_s=parts.settings.keep_warm_s),
         author=author,
         reason=f"as many workers as {rollout.baseline} has, for the rollout of {rollout.candidate}",
     )
