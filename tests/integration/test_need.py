@@ -142,7 +142,7 @@ def test_a_corrupt_model_file_is_never_served_and_its_crash_loop_is_told(place: 
 
 
 def test_a_full_machine_says_so_and_what_to_do(place: Place) -> None:
-    done = place.run("pools", "scale", "digits", "1", "4")
+    done = place.run("pools", "scale", "digits", "1", "4", "--wait-s", "2")
     assert done.returncode == 1
     assert "has all 3 workers that it may have: scale something down" in done.stderr
     status = json.dumps(place.up.get("control", "/api/v1/status")["problems"])
