@@ -36,6 +36,7 @@ PREFIX = "TURNOUT_"
 BETWEEN = "__"  # TURNOUT_<section>__<setting>
 MAX_PORT = 65535
 DEFAULT_DATA_DIR = Path(".turnout")
+DEFAULT_KEEP_WARM_S = 300.0  # as in the sections
 # The names of each section's settings.
 SECTIONS = {
     name: frozenset(field.name for field in fields(section))
@@ -49,7 +50,7 @@ SECTIONS = {
 
 
 class Settings(BaseSettings):
-    """`redis_url`, `data_dir`, `artifacts_url` and `access` hold for every section that says nothing else."""
+    """What stands above the sections holds for each that does not say otherwise."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -63,6 +64,7 @@ class Settings(BaseSettings):
     data_dir: Path
     artifacts_url: str = ""
     access: AccessSettings
+    keep_warm_s: float
     gateway: GatewaySettings
     control: ControlSettings
     worker: WorkerSettings
@@ -74,19 +76,22 @@ class Settings(BaseSettings):
         data_dir = Path(given.get("data_dir") or DEFAULT_DATA_DIR)
         redis_url = _with_whole_path(given.get("redis_url")) or embedded_redis_url(data_dir)
         access = given.get("access", {})
+        keep_warm_s = given.get("keep_warm_s", DEFAULT_KEEP_WARM_S)
         common = {
             "redis_url": redis_url,
             "data_dir": data_dir,
             "artifacts_dir": data_dir / "artifacts",
             "artifacts_url": given.get("artifacts_url") or "",
             "access": access,
+            "keep_warm_s": keep_warm_s,
         }
         sections = {
             name: {key: common[key] for key in common if key in SECTIONS[name]} | given.get(name, {})
             for name in SECTIONS
             if isinstance(given.get(name, {}), dict)
         }
-        return {**given, "redis_url": redis_url, "data_dir": data_dir, "access": access, **sections}
+        own = {name: value for name, value in common.items() if name in cls.model_fields}
+        return {**given, **own, **sections}
 
 
 def load(file: Path | None = None, *, flags: Mapping[str, Any] | None = None) -> Settings:

@@ -54,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway.sources": {"gateway.contract"},
     "gateway.cli": {"gateway", "gateway.contract", "gateway.core", "gateway.sources"},
     "gateway.console": {"gateway.contract"},
-    "workers": {"gateway.contract", "gateway.wire"},
+    "workers": {"gateway.contract", "gateway.wire", "gateway.core.need"},
 }
 # The commands that start a process, and the one that mends access in Redis itself; every other command
 # reaches the rest by HTTP.

@@ -107,13 +107,14 @@ def names(value: Any, path: str = "") -> set[str]:
     return {found for name, inner in value.items() for found in names(inner, f"{path}.{name}".lstrip("."))}
 
 
+COMMON = ("redis_url", "data_dir", "artifacts_dir", "artifacts_url", "keep_warm_s")
+
+
 def is_common(name: str) -> bool:
     """Said once at the top of the file, for all sections."""
     if name.startswith(("gateway.access", "control.access")):
         return True
-    return "." in name and name.rpartition(".")[2] in (
-        "redis_url", "data_dir", "artifacts_dir", "artifacts_url",
-    )  # fmt: skip
+    return "." in name and name.rpartition(".")[2] in COMMON
 
 
 def test_the_commented_file_lists_every_setting_with_its_default() -> None:

@@ -3,7 +3,7 @@
 Read by the modules of `workers`; filled from flags, environment and file by the commands that start them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -44,7 +44,14 @@ class SupervisorSettings:
     """The supervisor of one machine's workers."""
 
     redis_url: str = "unix://.turnout/redis/redis.sock"
-    poll_s: float = 0.5  # how soon a changed number of workers is seen; one small read of Redis
+    # How long a version keeps its workers after nothing names it any more: what a rollback finds ready.
+    keep_warm_s: float = 300.0
+    max_workers: int = 32  # of this machine, whatever is needed: a worker of a small model takes 100 MB
+    control_url: str = ""  # where model files come from that are not in the folder here; empty = nowhere
+    control_key: str = field(default="", repr=False)  # a viewer's, where keys are on
+    poll_s: float = 0.5  # how soon a changed need is seen; one small read of Redis
+    quick_failures: int = 5  # so many in a row are a crash loop: then a long pause, and it is reported
+    quarantine_s: float = 300.0  # that pause; asking for the version again ends it
     first_backoff_s: float = 0.2  # a worker that was killed once is back before its lease has ended
     max_backoff_s: float = 10.0  # a worker that cannot start tries, and logs, six times a minute
     healthy_after_s: float = 30.0  # alive for so long, its next crash counts as the first

@@ -1,13 +1,15 @@
 """Which workers to start, to stop and to wait with, so that each version has as many as are wanted.
 
 Crashes back off per version: the first restart comes after `first_s`, each further one after twice the time,
-up to `max_s`; a worker that lived for `healthy_s` starts the count anew. A worker that ended because it was
-told to is no crash. Stopped first are those that are not needed longest: the youngest.
+up to `max_s`; a worker that lived for `healthy_s` starts the count anew. After `quick_failures` in a row, a
+crash loop, the next try comes after `quarantine_s`. A worker that ended because it was told to is no crash.
+Stopped first are the youngest. A machine has `most` workers at once, those that drain included; who comes
+first in `wanted` comes first.
 
 Pure: time comes as `now_s`. The shell is `workers.supervisor`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 Pool = tuple[str, str]  # model, version
@@ -18,6 +20,8 @@ class Patience:
     first_s: float
     max_s: float
     healthy_s: float
+    quick_failures: int
+    quarantine_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,7 @@ class Backoff:
 
     crashes: int
     not_before_s: float
+    is_loop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,13 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Refuse:
+    """A worker that is needed does not fit on this machine."""
+
+    pool: Pool
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     worker_id: str
 
@@ -53,14 +65,16 @@ class Kill:
     worker_id: str
 
 
-Action = Start | Stop | Kill
+Action = Start | Refuse | Stop | Kill
 
 
 def decide(
     wanted: Mapping[Pool, int],
-    members: Iterable[Member],
+    members: Collection[Member],
     backoffs: Mapping[Pool, Backoff],
     now_s: float,
+    *,
+    most: int,
 ) -> list[Action]:
     """What to do now; pools that are not in `wanted` are wanted no longer."""
     actions: list[Action] = []
@@ -70,18 +84,24 @@ def decide(
             working.setdefault(member.pool, []).append(member)
         elif now_s >= member.stop_by_s:
             actions.append(Kill(member.worker_id))
-    for pool in sorted(working.keys() | wanted.keys()):
+    room = most - len(members)
+    for pool in (*wanted, *sorted(working.keys() - wanted.keys())):
         present = sorted(working.get(pool, ()), key=lambda member: member.started_s)
         count = wanted.get(pool, 0)
         actions += [Stop(member.worker_id) for member in present[count:]]
         backoff = backoffs.get(pool)
-        if backoff is None or now_s >= backoff.not_before_s:
-            actions += [Start(pool)] * (count - len(present))
+        missing = count - len(present)
+        if missing > 0 and (backoff is None or now_s >= backoff.not_before_s):
+            fitting = min(missing, max(0, room))
+            actions += [Start(pool)] * fitting + [Refuse(pool)] * (missing > fitting)
+            room -= fitting
     return actions
 
 
 def after_crash(backoff: Backoff | None, *, lived_s: float, now_s: float, patience: Patience) -> Backoff:
     """The pool's back-off once more."""
     before = 0 if backoff is None or lived_s >= patience.healthy_s else backoff.crashes
+    if before + 1 >= patience.quick_failures:
+        return Backoff(before + 1, now_s + patience.quarantine_s, is_loop=True)
     wait_s = min(patience.max_s, patience.first_s * 2.0 ** min(before, 32))
     return Backoff(before + 1, now_s + wait_s)

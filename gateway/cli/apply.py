@@ -10,6 +10,7 @@ from gateway.cli.folder import read_folder, write_folder
 from gateway.cli.folder_apply import apply_folder, compare_with_installed, tell
 from gateway.cli.installed import installed
 from gateway.cli.session import How, Session, mutating, operator, report_applied, report_change
+from gateway.cli.starting import with_workers
 
 _FILE = click.option(
     "-f", "--file", "path", metavar="FILE", help="Routes as YAML, several with ---; - = stdin."
@@ -40,7 +41,11 @@ def apply(session: Session, path: str | None, directory: Path | None, prune: boo
         if len(documents) > 1:
             raise click.UsageError("--expect is one route's revision, but the file has several documents")
         body["expected_revisions"] = {documents[0].get("model"): how.expect}
-    result = session.client.post("apply", body={"documents": documents, **body})
+    result = with_workers(
+        session,
+        lambda: session.client.post("apply", body={"documents": documents, **body}),
+        within_s=how.start_s,
+    )
     session.out.value(result)
     for route in result["results"]:
         report_change(session, route, how=how)

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from gateway.cli.session import How, Session, mutating, operator, report_applied
+from gateway.cli.starting import with_workers
 
 
 @click.command()
@@ -26,7 +27,9 @@ def cutover(session: Session, model: str, to: str | None, back: bool, observe_s:
     if (to is None) != back:
         raise click.UsageError("give --to VERSION or --back")
     body = {"to": to, "back": back, "observe_s": observe_s, **how.body()}
-    report = session.client.post("models", model, "cutover", body=body)
+    report = with_workers(
+        session, lambda: session.client.post("models", model, "cutover", body=body), within_s=how.start_s
+    )
     session.out.value(report)
     _tell(session, report)
     return report_applied(session, report["applied"], report["revision"])

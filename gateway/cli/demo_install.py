@@ -36,6 +36,7 @@ def register_versions(client: ControlClient, demo_dir: Path, *, say: Say) -> Non
                     "notes": about["description"],
                     "metrics": about["metrics"],
                     "workers": WORKERS.get((model, version), 1),
+                    "keep": "always",  # the tour pins versions that no route names
                 },
             )  # fmt: skip
             say(f"registered {model} version {version}: {about['description']}")

@@ -5,7 +5,6 @@ candidate and plan, one that has succeeded is told. One that was rolled back or 
 itself, since a pipeline that retries must not expose a bad version twice. Ending the command ends no rollout.
 """
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +19,13 @@ from gateway.cli.rollout import plan_body
 from gateway.cli.rollout_follow import STOPPED, until_over
 from gateway.cli.rollout_words import lines
 from gateway.cli.session import Session, operator
+from gateway.cli.starting import start_pool
 from gateway.contract.errors import TurnoutError
 from gateway.contract.plan import Plan
 from gateway.contract.route import problems_of
 from gateway.core.page import Page, markdown
 from gateway.sources.fetched import Limits
 
-POLL_S = 0.2
 _OF_VERSIONS = {"model": None, "candidate": None, "baseline": None, "description": ""}
 
 
@@ -125,30 +124,19 @@ def _workers(session: Session, wish: Wish) -> int | None:
         if error.code != "unknown_model":
             raise
         return None
-    wanted = {item["version"]: item["pool"]["wanted"] for item in versions}
-    if wish.version in wanted:
+    sizes = {item["version"]: item["pool"]["size"] for item in versions}
+    if wish.version in sizes:
         return None
     split = (_route(session, wish)["document"] or {}).get("split", ())
     most = max(split, key=lambda entry: entry["weight"], default={"version": ""})["version"]
-    return wanted.get(wish.baseline or most) or None
+    return sizes.get(wish.baseline or most) or None
 
 
 def _until_ready(session: Session, wish: Wish, *, within_s: float) -> None:
-    """Until one worker is ready; the rollout itself waits for as many as a step's share needs."""
-    began = time.monotonic()
-    while True:
-        pool = session.client.get("models", wish.model, "versions", wish.version)["pool"]
-        waited_s = time.monotonic() - began
-        if pool["ready"]:
-            session.out.line(f"{pool['ready']} workers ready, {waited_s:.1f} s")
-            return
-        if waited_s >= within_s:
-            raise TurnoutError(
-                "no_workers",
-                f"no worker of {wish.model} {wish.version} is ready after {within_s:g} s: is a supervisor "
-                "running? See `turnout pools`",
-            )
-        time.sleep(POLL_S)
+    """At least one; the rollout itself waits for as many as a step's share needs."""
+    pool = session.client.get("models", wish.model, "versions", wish.version)["pool"]
+    if not pool["ready"]:
+        start_pool(session, wish.model, wish.version, within_s=within_s)
 
 
 def _rollout(session: Session, wish: Wish, wanted: Plan) -> Mapping[str, Any] | None:

@@ -17,6 +17,7 @@ from gateway.cli.folder import Folder
 from gateway.cli.folder_diff import APPLIED, Item, Kind, compared
 from gateway.cli.installed import Installed, installed
 from gateway.cli.session import How, Session, report_applied, report_change
+from gateway.cli.starting import with_workers
 from gateway.contract.errors import TurnoutError
 from gateway.contract.route import Route
 from gateway.core.diff import differences
@@ -235,12 +236,14 @@ def _try_routes(session: Session, comparison: Comparison, how: How) -> None:
                 session.out.warning(warning)
 
 
-def _send_routes(session: Session, comparison: Comparison, models: Sequence[str], how: How) -> dict[str, Any]:
+def _send_routes(
+    session: Session, comparison: Comparison, models: Sequence[str], how: How
+) -> Mapping[str, Any]:
     documents = [(comparison.wanted.routes or {})[model] for model in models]
     expected = {model: comparison.expected[model] for model in models}
     body = {**how.body(), "documents": documents, "expected_revisions": expected}
     del body["expected_revision"]
-    return session.client.post("apply", body=body)
+    return with_workers(session, lambda: session.client.post("apply", body=body), within_s=how.start_s)
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

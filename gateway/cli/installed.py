@@ -96,7 +96,7 @@ def _models(client: ControlClient) -> Iterator[str]:
 def _versions(client: ControlClient, model: str) -> dict[tuple[str, str], VersionEntry]:
     found = {}
     for item in client.get("models", model)["versions"]:
-        told = {name: item[name] for name in _OF_VERSION} | {"workers": item["pool"]["wanted"]}
+        told = {name: item[name] for name in _OF_VERSION} | {"workers": item["pool"]["size"]}
         found[model, item["version"]] = VersionEntry.model_validate(told)
     return found
 

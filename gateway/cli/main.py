@@ -31,7 +31,7 @@ COMMANDS = {
     "unit": ("gateway.cli.unit:unit", "Whose predictions these are: erase what is kept of one."),
     "policy": ("gateway.cli.policy:policy", "The rules that changes and rollouts have to keep."),
     "alias": ("gateway.cli.alias:alias", "Names for versions that move, such as champion."),
-    "pools": ("gateway.cli.pools:pools", "Workers of each version: wanted, ready, where."),
+    "pools": ("gateway.cli.pools:pools", "Workers of each version: wanted, ready, why, where."),
     "gateways": ("gateway.cli.gateways:gateways", "Gateway processes and the revision they serve."),
     "explain": ("gateway.cli.explain:explain", "Why does a request go where it goes, or why did one?"),
     "apply": ("gateway.cli.apply:apply", "Write routes from a file, or everything from a folder."),
@@ -41,7 +41,7 @@ COMMANDS = {
     "audit": ("gateway.cli.audit:audit", "Who changed what; what was live then; is the record whole?"),
     "gateway": ("gateway.cli.gateway:gateway", "Run gateway processes (data plane)."),
     "control": ("gateway.cli.control:control", "Run the control API."),
-    "supervisor": ("gateway.cli.supervisor:supervisor", "Keep the wanted workers of this machine alive."),
+    "supervisor": ("gateway.cli.supervisor:supervisor", "Start and stop this machine's workers by need."),
     "worker": ("gateway.cli.worker:worker", "Run one worker of one version."),
     "demo": ("gateway.cli.demo:demo", "Send demo traffic with delayed labels."),
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.pools import wait_for_pool
+from gateway.cli.pools import tell_until, wait_for_pool
 from gateway.cli.session import Command, Session, operator
 from gateway.cli.words import bytes_words, tensors_words
 from gateway.contract.errors import CallerError, TurnoutError
@@ -52,9 +52,10 @@ _DESCRIBING = (
     click.option(
         "--workers",
         type=click.IntRange(0, 64),
-        help="How many workers to keep. Default for a new version: 1; with `deploy` as many as of the one "
-        "that it replaces.",
+        help="How many workers, when it is needed. Default for a new version: 1; with `deploy` as many as of "
+        "the one that it replaces.",
     ),
+    click.option("--always", is_flag=True, help="Keep its workers also while no route needs it."),
     _ROOTS,
     _HOSTS,
 )
@@ -93,7 +94,10 @@ def register(
     wait_s: float,
     **said: Any,
 ) -> int:
-    """Store a model file and register it as a version: digest and signature are read from the file."""
+    """Store a model file and register it as a version: digest and signature are read from the file.
+
+    Its workers are started once, so that it is known whether they do, and stop when nothing needs it.
+    """
     told = described(**said)
     check_names(name, version)
     with fetched(address, limits=Limits(roots=roots, hosts=hosts)) as found:
@@ -103,7 +107,8 @@ def register(
     pool = session.client.get("models", name, "versions", version)["pool"]
     code = 0
     if wait and pool["wanted"]:
-        code, pool = wait_for_pool(session, name, version, workers=pool["wanted"], within_s=wait_s)
+        code, pool = wait_for_pool(session, name, version, within_s=wait_s)
+        tell_until(session, pool)
     session.out.value({**result, "pool": pool})
     return code
 
@@ -117,6 +122,7 @@ def described(
     metrics: tuple[str, ...],
     tags: tuple[str, ...],
     workers: int | None,
+    always: bool,
 ) -> dict[str, Any]:
     """What the options of `describing` say, as the control API takes it."""
     return {
@@ -127,6 +133,7 @@ def described(
         "tags": dict(pairs(tags)),
         "card": "" if card is None else _card(Path(card)),
         "workers": workers,
+        "keep": "always" if always else None,
     }
 
 

@@ -10,6 +10,7 @@ from gateway.cli.files import read_documents
 from gateway.cli.rollout_follow import follow
 from gateway.cli.rollout_words import event_line, lines, verdict_lines
 from gateway.cli.session import Session, operator, report_applied
+from gateway.cli.starting import with_workers
 from gateway.cli.words import duration, parse_since
 from gateway.contract.errors import TurnoutError
 
@@ -34,6 +35,8 @@ def rollout() -> None:
 @click.option("--dry-run", is_flag=True, help="Check everything, start nothing.")
 @click.option("--watch", is_flag=True, help="Tell what happens until it is over.")
 @click.option("--wait", is_flag=True, help="The same without a word.")
+@click.option("--start-s", type=click.FloatRange(0, 600), default=60.0, show_default=True, metavar="SECONDS",
+    help="How long workers may take that must be started first; 0 starts none.")  # fmt: skip
 @reason_option
 @operator
 def start(
@@ -45,14 +48,19 @@ def start(
     dry_run: bool,
     watch: bool,
     wait: bool,
+    start_s: float,
     reason: str,
 ) -> int:
-    """Start a rollout.
+    """Start a rollout; the candidate's workers first, where it has none.
 
     turnout rollout start digits --to 2 --plan demo --watch
     """
     body = {"candidate": to, "baseline": baseline, "reason": reason, "dry_run": dry_run, **plan_body(plan)}
-    found = session.client.post("models", model, "rollouts", body=body)
+    found = with_workers(
+        session,
+        lambda: session.client.post("models", model, "rollouts", body=body),
+        within_s=0.0 if dry_run else start_s,
+    )
     is_followed = (watch or wait) and not dry_run
     if not is_followed:
         session.out.value(found)

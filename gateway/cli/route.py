@@ -9,6 +9,7 @@ import click
 from gateway.cli.alias import resolve_aliases
 from gateway.cli.files import read_documents
 from gateway.cli.session import How, Session, mutating, operator, report_applied, report_change
+from gateway.cli.starting import with_workers
 from gateway.cli.words import age, document_lines, moment, parse_weights, quoted, shadow_words, split_words
 
 
@@ -195,7 +196,10 @@ def delete(session: Session, model: str, yes: bool, how: How) -> int:
 
 
 def _edit(session: Session, model: str, edit: Mapping[str, Any], how: How) -> int:
-    result = session.client.post("routes", model, "edit", body={"edit": edit, **how.body()})
+    body = {"edit": edit, **how.body()}
+    result = with_workers(
+        session, lambda: session.client.post("routes", model, "edit", body=body), within_s=how.start_s
+    )
     session.out.value(result)
     report_change(session, result, how=how)
     return report_applied(session, result["applied"], result["revision"])

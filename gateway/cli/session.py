@@ -36,6 +36,7 @@ class How:
     reason: str
     dry_run: bool
     force: bool
+    start_s: float = 0.0  # how long workers may take that have to be started first
 
     def body(self) -> dict[str, Any]:
         return {
@@ -92,6 +93,10 @@ def mutating(command: Command) -> Command:
     @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
     @click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
     @click.option("--force", is_flag=True, help="Also where pools are not ready.")
+    @click.option(
+        "--start-s", type=click.FloatRange(0, 600), default=30.0, show_default=True, metavar="SECONDS",
+        help="How long workers may take that must be started first; 0 starts none.",
+    )  # fmt: skip
     @functools.wraps(command)
     def run(
         *args: Any,
@@ -101,9 +106,17 @@ def mutating(command: Command) -> Command:
         reason: str,
         dry_run: bool,
         force: bool,
+        start_s: float,
         **options: Any,
     ) -> int:
-        how = How(wait_s if wait and not dry_run else 0.0, expect, reason, dry_run, force)
+        how = How(
+            wait_s=wait_s if wait and not dry_run else 0.0,
+            expect=expect,
+            reason=reason,
+            dry_run=dry_run,
+            force=force,
+            start_s=0.0 if dry_run else start_s,
+        )
         return command(*args, how=how, **options)
 
     return run

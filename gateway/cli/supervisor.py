@@ -1,4 +1,4 @@
-"""`turnout supervisor`: keeps the wanted number of workers of each version alive on this machine."""
+"""`turnout supervisor`: keeps the workers alive on this machine that are needed."""
 
 from pathlib import Path
 from typing import Any
@@ -17,25 +17,50 @@ import click
     "--artifacts", metavar="FOLDER|URL",
     help="Where model files are kept: a folder, or a store such as s3://bucket/models.",
 )  # fmt: skip
+@click.option(
+    "--control-url",
+    metavar="URL",
+    help="Where model files come from that are not there. [default: nowhere]",
+)
+@click.option(
+    "--key", envvar="TURNOUT_KEY", metavar="KEY", help="For that, where keys are on; TURNOUT_KEY is safer."
+)
+@click.option("--max-workers", type=click.IntRange(1, 4096), help="Of this machine. [default: 32]")
 @click.option("--host", help="Address that its workers listen on. [default: 127.0.0.1]")
 @click.option("--advertise-host", help="Where gateways reach them, if that is elsewhere.")
 @click.option(
     "--allow-unauthenticated", is_flag=True, default=None, help="Allow an address other than loopback."
 )
 def supervisor(
-    config: Path | None, redis_url: str | None, artifacts: str | None, **worker_flags: Any
+    config: Path | None,
+    redis_url: str | None,
+    artifacts: str | None,
+    control_url: str | None,
+    key: str | None,
+    max_workers: int | None,
+    **worker_flags: Any,
 ) -> None:
-    """Keep the wanted workers of this machine alive."""
+    """Start workers for every version that is needed, and stop them when nothing needs it.
+
+    Needed is what a route or a live rollout names, what somebody asked for (`turnout pools start`), and what
+    shall be kept always; `turnout pools` says why.
+    """
     # Imported here: `turnout supervisor --help` needs none of it.
     from gateway.observe.logs import configure
     from gateway.settings import load
     from workers.stores import settings_of
     from workers.supervisor import run_supervisor
 
+    own = {
+        "redis_url": redis_url,
+        "control_url": control_url,
+        "control_key": key,
+        "max_workers": max_workers,
+    }
     settings = load(
         config,
         flags={
-            "supervisor": {"redis_url": redis_url},
+            "supervisor": own,
             "worker": {"redis_url": redis_url} | worker_flags | settings_of(artifacts),
         },
     )

@@ -70,10 +70,18 @@ def pool_words(pool: Mapping[str, Any] | None) -> str:
     """`2 of 2 ready, 1 starting`."""
     if pool is None:
         return "no worker"
+    if pool["wanted"] == pool["ready"] == 0:
+        return "no worker: nothing needs it"
     wanted = "" if pool["wanted"] is None else f" of {pool['wanted']}"
     told = [f"{pool['ready']}{wanted} ready"]
     told += [f"{pool[state]} {state}" for state in ("starting", "draining") if pool[state]]
     return ", ".join(told)
+
+
+def pool_reason(pool: Mapping[str, Any]) -> str:
+    """Why it has workers: `split 90 %, shadow 20 %`, or when they stop."""
+    said = ", ".join(pool["reasons"])
+    return said if pool["stops_in_s"] is None else f"{said}; stops in {duration(pool['stops_in_s'])}"
 
 
 def bytes_words(size: float) -> str:

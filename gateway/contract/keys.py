@@ -12,6 +12,7 @@ CHANGED = "{turnout}:changed"  # sorted set: field -> revision of its last chang
 AUDIT = "{turnout}:audit"  # stream: one entry a commit, chained to the one before, written by the same script
 WORKERS = "{turnout}:workers"  # hash: worker id -> lease JSON, `seen_ms` by Redis' clock
 GATEWAYS = "{turnout}:gateways"  # hash: gateway id -> presence JSON, `seen_ms` by Redis' clock
+SUPERVISORS = "{turnout}:supervisors"  # hash: supervisor id -> `Supervision` JSON, by Redis' clock
 CHANGES = "{turnout}:changes"  # channel: "commit <revision>", "workers", "tick <ms>"
 
 

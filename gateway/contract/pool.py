@@ -1,7 +1,8 @@
-"""Documents about processes: workers asked for (`Wanted`), workers there (`Lease`), gateways (`Presence`).
+"""Documents about processes: workers asked for (`Wanted`), workers there (`Lease`), gateways (`Presence`)
+and supervisors (`Supervision`).
 
-`Lease` and `Presence` lie in hashes as `<ms by Redis' clock> <JSON>`, written by `STAMPED_HSET`, so that
-nobody's expiry depends on two machines' clocks.
+The last three lie in hashes as `<ms by Redis' clock> <JSON>`, written by `STAMPED_HSET`, so that nobody's
+expiry depends on two machines' clocks.
 """
 
 from enum import StrEnum
@@ -13,8 +14,8 @@ from gateway.contract.names import ModelName, VersionName
 HEARTBEAT_S = 1.0  # a worker renews its lease this often
 LEASE_S = 5.0  # a lease that was not renewed for this long (by Redis' clock) has ended
 
-# KEYS[1] the hash (`keys.WORKERS` or `keys.GATEWAYS`); ARGV[1] the id, ARGV[2] the JSON, ARGV[3] a channel
-# and ARGV[4] a message to publish, or two empty strings. Reply: Redis' time in ms.
+# KEYS[1] the hash (`keys.WORKERS`, `GATEWAYS` or `SUPERVISORS`); ARGV[1] the id, ARGV[2] the JSON, ARGV[3] a
+# channel and ARGV[4] a message to publish, or two empty strings. Reply: Redis' time in ms.
 STAMPED_HSET = """
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -24,12 +25,21 @@ return now_ms
 """
 
 
+class Keep(StrEnum):
+    ALWAYS = "always"
+    NEEDED = "needed"  # while a route or a rollout names the version, or somebody asked for it
+
+
 class Wanted(BaseModel):
-    """How many workers of a version the supervisors should keep alive."""
+    """How many workers of a version each supervisor keeps alive, and when. What is needed: `core.need`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     workers: int = Field(ge=0, le=64)
+    keep: Keep = Field(default=Keep.ALWAYS, description="documents of before this field mean always")
+    asked_until_ms: int = Field(
+        default=0, ge=0, description="of `needed`: until then whatever routes say, by Redis' clock"
+    )
 
 
 class WorkerState(StrEnum):
@@ -76,4 +86,28 @@ class Presence(BaseModel):
     revision: int = Field(description="the revision that this process serves")
     started_ms: int
     problems: int = 0
+    seen_ms: int = 0
+
+
+class Lack(BaseModel):
+    """Why a supervisor has fewer workers of a version than it should. `is_stuck`: waiting will not help."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    sentence: str
+    is_stuck: bool = False
+
+
+class Supervision(BaseModel):
+    """A supervisor's word about itself; `lacks` by "model version"."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    supervisor_id: str
+    host: str
+    pid: int
+    started_ms: int
+    workers: int
+    max_workers: int
+    lacks: dict[str, Lack] = Field(default_factory=dict)
     seen_ms: int = 0

@@ -28,6 +28,7 @@ from gateway.control.api import (
     login,
     models,
     pins,
+    pools,
     rollouts,
     routes,
 )
@@ -87,6 +88,7 @@ def build_app(settings: ControlSettings) -> FastAPI:
         artifacts.router,
         aliases.router,
         models.router,
+        pools.router,
         routes.one,
         routes.several,
         fleet.router,

@@ -120,6 +120,7 @@ async def check(
     problems: list[str] = []
     refusals: list[str] = []
     warnings: dict[str, tuple[str, ...]] = {}
+    lacking: list[dict[str, str]] = []
     for item in planned:
         model = item.stored.model
         warnings[model] = item.notes + await _of_rollout(parts, item)
@@ -134,12 +135,13 @@ async def check(
         )
         problems += [problem if len(planned) == 1 else f"{model}.{problem}" for problem in found.problems]
         refusals += found.refusals
+        lacking += [{"model": model, "version": version} for version in found.without_workers]
         warnings[model] += found.warnings + (found.refusals if force else ())
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise CallerError("invalid_document", problems[0] + more, problems=problems)
     if refusals and not force:
-        raise CallerError("refused", "; ".join(refusals), refusals=refusals)
+        raise CallerError("refused", "; ".join(refusals), refusals=refusals, without_workers=lacking)
     broken: list[Broken] = []
     for item in planned:
         if item.route is not None and item.is_change:

@@ -1,15 +1,17 @@
-"""Which workers does each version have, and which should it have?
+"""Which workers does each version have, which should it have, and why?
 
-Joins leases (what workers say), wanted documents (what operators asked for) and registered versions. Pure;
+Joins leases (what workers say), needs (what documents say), supervisors (what they cannot do) and registered
+versions. Each supervisor keeps a version's number of workers on its own machine. Pure;
 called by the handlers of pools, models, routes and status, and by the checks before a commit.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.contract.pool import Lease, WorkerState
+from gateway.contract.pool import Keep, Lack, Lease, Supervision, Wanted, WorkerState
 from gateway.contract.version import Version
+from gateway.core.need import Need
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +29,22 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """`wanted` is None where nobody asked for a number."""
+    """`wanted`: how many there should be now, on all machines; None where nobody asked for a number. `size`
+    is that number for each machine, when it is needed; `stops_in_s` None: not while all stays as it is."""
 
     model: str
     version: str
     is_registered: bool
     wanted: int | None
+    size: int | None
+    keep: Keep | None
+    reasons: tuple[str, ...]
+    stops_in_s: float | None
     ready: int
     starting: int
     draining: int
+    lacks: tuple[str, ...]
+    is_stuck: bool
     workers: tuple[Worker, ...]
 
     @property
@@ -59,34 +68,61 @@ def pools(
     leases: Iterable[Lease],
     *,
     now_ms: int,
-    wanted: Mapping[tuple[str, str], int],
+    wanted: Mapping[tuple[str, str], Wanted],
+    needs: Mapping[tuple[str, str], Need],
     versions: Mapping[tuple[str, str], Version],
+    supervisors: Sequence[Supervision] = (),
 ) -> list[Pool]:
     """By model and version, in the alphabet's order; everything that has a version, a wish or a worker."""
     by_pool: dict[tuple[str, str], list[Worker]] = {name: [] for name in (*versions, *wanted)}
     for lease in leases:
         name = (lease.model, lease.version)
         by_pool.setdefault(name, []).append(_worker(lease, now_ms, versions.get(name)))
-    return [_pool(name, found, wanted, versions) for name, found in sorted(by_pool.items())]
+    return [
+        _pool(name, found, wanted.get(name), needs.get(name), supervisors, name in versions, now_ms)
+        for name, found in sorted(by_pool.items())
+    ]
 
 
 def _pool(
     name: tuple[str, str],
     workers: list[Worker],
-    wanted: Mapping[tuple[str, str], int],
-    versions: Mapping[tuple[str, str], Version],
+    wish: Wanted | None,
+    need: Need | None,
+    supervisors: Sequence[Supervision],
+    is_registered: bool,
+    now_ms: int,
 ) -> Pool:
     states = Counter(worker.state for worker in workers if worker.problem is None)
+    each = 0 if need is None else need.workers
+    lacks = _lacks(name, supervisors) if each else []
     return Pool(
         model=name[0],
         version=name[1],
-        is_registered=name in versions,
-        wanted=wanted.get(name),
+        is_registered=is_registered,
+        wanted=None if wish is None else each * max(1, len(supervisors)),
+        size=None if wish is None else wish.workers,
+        keep=None if wish is None else wish.keep,
+        reasons=() if need is None else need.reasons,
+        stops_in_s=None if need is None or need.until_ms is None else (need.until_ms - now_ms) / 1000,
         ready=states[WorkerState.READY],
         starting=states[WorkerState.STARTING],
         draining=states[WorkerState.DRAINING],
+        lacks=tuple(lack.sentence for lack in lacks),
+        is_stuck=bool(lacks) and len(lacks) >= len(supervisors) and all(lack.is_stuck for lack in lacks),
         workers=tuple(sorted(workers, key=lambda worker: worker.worker_id)),
     )
+
+
+def _lacks(name: tuple[str, str], supervisors: Sequence[Supervision]) -> list[Lack]:
+    if not supervisors:
+        return [Lack(sentence="no supervisor is running: start `turnout supervisor`", is_stuck=True)]
+    told = ((one, one.lacks.get(" ".join(name))) for one in supervisors)
+    return [
+        lack.model_copy(update={"sentence": f"{one.host}: {lack.sentence}"} if len(supervisors) > 1 else {})
+        for one, lack in told
+        if lack is not None
+    ]
 
 
 def _worker(lease: Lease, now_ms: int, version: Version | None) -> Worker:

@@ -5,7 +5,6 @@ size and signature are read from the stored artifact, never taken from the calle
 workers are written in one commit, so that a supervisor sees both or neither.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
@@ -14,14 +13,17 @@ from gateway.contract import keys
 from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError, ConflictError
 from gateway.contract.lineage import MAX_CARD_BYTES, Lineage
-from gateway.contract.pool import Wanted
+from gateway.contract.pool import Keep, Wanted
 from gateway.contract.route import Document
 from gateway.contract.version import Version
+from gateway.control.wanted import readable_wanted, wish_change
 from gateway.store.documents import Change, Documents, new_operation_id
 
 
 class Registration(Document):
-    """What a caller says about a version; without `workers` a new one gets 1, a known one keeps its own."""
+    """What a caller says about a version; without `workers` a new one gets 1, a known one keeps its own.
+
+    `keep`: whether it has workers always, or while it is needed, as new ones have where nothing is said."""
 
     digest: str = Field(pattern=r"^[0-9a-f]{64}$")
     source: str = Field(default="", max_length=2048)
@@ -32,6 +34,7 @@ class Registration(Document):
     lineage: Lineage = Field(default_factory=Lineage)
     card: str = Field(default="", max_length=MAX_CARD_BYTES)
     workers: int | None = Field(default=None, ge=0, le=64)
+    keep: Keep | None = None
 
     @field_validator("card")
     @classmethod
@@ -50,17 +53,6 @@ async def all_versions(documents: Documents, prefix: str = "version/") -> dict[t
 async def versions_of(documents: Documents, model: str) -> dict[str, Version]:
     prefix = keys.version_field(model, "")
     return {version.version: version for version in (await all_versions(documents, prefix)).values()}
-
-
-async def all_wanted(documents: Documents, prefix: str = "wanted/") -> dict[tuple[str, str], int]:
-    wanted: dict[tuple[str, str], int] = {}
-    for field, envelope in (await documents.all(prefix)).items():
-        _, model, version = field.split("/", 2)
-        try:
-            wanted[model, version] = Wanted.model_validate(envelope.doc).workers
-        except ValidationError:
-            continue
-    return wanted
 
 
 async def registered(documents: Documents, model: str, version: str) -> tuple[Version, Envelope]:
@@ -86,54 +78,39 @@ def unknown_model(model: str) -> CallerError:
 
 
 async def register(
-    documents: Documents, version: Version, *, workers: int | None, author: str
+    documents: Documents,
+    version: Version,
+    *,
+    workers: int | None,
+    keep: Keep | None,
+    until_ms: int,
+    author: str,
 ) -> tuple[bool, int]:
-    """Writes what is new; gives whether anything changed, and the version's revision."""
+    """Writes what is new; gives whether anything changed, and the version's revision. A new version's workers
+    are asked for until then: so it is known at once whether they start."""
     field = keys.version_field(version.model, version.version)
     known = await documents.get(field)
     document = version.model_dump(mode="json")
     if known is not None and known.doc is not None and (differing := _differing(version, known)):
         raise _other_content(version, known, differing)
-    wanted = await documents.get(keys.wanted_field(version.model, version.version))
+    is_new = known is None or known.doc is None
     changes = []
-    if known is None or known.doc is None:
+    if is_new:
         changes.append(Change(field, document, expected_revision=0 if known is None else None))
-        workers = 1 if workers is None and wanted is None else workers
-    if workers is not None and (wanted is None or wanted.doc != {"workers": workers}):
-        changes.append(_wish(version.model, version.version, workers))
+    before = readable_wanted(await documents.get(keys.wanted_field(version.model, version.version)))
+    kept = keep or (Keep.NEEDED if before is None else before.keep)
+    after = Wanted(
+        workers=workers if workers is not None else 1 if before is None else before.workers,
+        keep=kept,
+        asked_until_ms=until_ms if kept is Keep.NEEDED else 0,
+    )
+    if is_new or before is None or (after.workers, after.keep) != (before.workers, before.keep):
+        changes.append(wish_change(version.model, version.version, after))
     if not changes:
         return False, known.revision if known is not None else 0
     reason = f"register version {version.version} of {version.model}"
     committed = await documents.commit(changes, author=author, reason=reason, op_id=new_operation_id())
     return True, committed.revision
-
-
-async def set_workers(
-    documents: Documents,
-    model: str,
-    version: str,
-    workers: int,
-    *,
-    author: str,
-    forced: Sequence[str] = (),
-) -> int:
-    """The revision that asks for this many workers."""
-    reason = f"{workers} workers of version {version} of {model}"
-    committed = await documents.commit(
-        [_wish(model, version, workers)],
-        author=author,
-        reason=reason,
-        op_id=new_operation_id(),
-        forced=forced,
-        requires={keys.version_field(model, version): None},
-    )
-    return committed.revision
-
-
-def _wish(model: str, version: str, workers: int) -> Change:
-    return Change(
-        keys.wanted_field(model, version), Wanted(workers=workers).model_dump(), expected_revision=None
-    )
 
 
 def _readable(envelope: Envelope) -> Version | None:

@@ -39,6 +39,7 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("POST", f"{PREFIX}/artifacts/collect"): Role.ADMIN,  # files of all models, and there is no way back
     ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}"): CHANGE,
     ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}/workers"): CHANGE,
+    ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/start"): CHANGE,
     ("DELETE", f"{PREFIX}/models/{{model}}/versions/{{version}}"): CHANGE,
     ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}/tags"): CHANGE,
     ("GET", f"{PREFIX}/models/{{model}}/versions/{{version}}/artifact"): READ,

@@ -23,6 +23,8 @@ class ControlSettings:
     oidc: OidcSettings = field(default_factory=OidcSettings)  # how people log in
     # How soon a change is under a signed head of the audit chain: what is younger is only chained.
     audit_head_s: float = 60.0
+    # How long a version keeps its workers after nothing names it any more; supervisors are told the same.
+    keep_warm_s: float = 300.0
     host: str = "127.0.0.1"
     port: int = 8090
     allowed_hosts: tuple[str, ...] = ()

@@ -63,7 +63,9 @@ def _pools(pools: Sequence[Pool], routes: Mapping[str, Route]) -> Iterator[str]:
                 yield f"version {version} of {model} is to answer requests, but has no ready worker"
     for pool in pools:
         if pool.is_short:
-            yield f"version {pool.version} of {pool.model} has {pool.ready} of {pool.wanted} workers ready"
+            why = f": {'; '.join(pool.lacks)}" if pool.lacks else ""
+            named = f"version {pool.version} of {pool.model}"
+            yield f"{named} has {pool.ready} of {pool.wanted} workers ready{why}"
         for worker in pool.workers:
             if worker.problem is not None:
                 yield f"worker {worker.address} of {pool.model} {pool.version} {worker.problem}"

@@ -20,6 +20,7 @@ class Findings:
     problems: tuple[str, ...]
     refusals: tuple[str, ...]
     warnings: tuple[str, ...]
+    without_workers: tuple[str, ...] = ()  # the versions that are refused for it
 
 
 def check_route(
@@ -29,9 +30,13 @@ def check_route(
     problems = (*_unregistered(route, versions), *_missing_outputs(route, versions))
     if problems:
         return Findings(problems, (), ())
-    return Findings(
-        (), tuple(_without_workers(route, before, ready)), tuple(_doubtful(route, versions, ready))
-    )
+    lacking = tuple(_without_workers(route, before, ready))
+    refusals = tuple(no_worker(route.model, version) + ", or add --force" for version in lacking)
+    return Findings((), refusals, tuple(_doubtful(route, versions, ready)), lacking)
+
+
+def no_worker(model: str, version: str) -> str:
+    return f"version {version} of {model} has no ready worker: `turnout pools start {model} {version}` first"
 
 
 def named_versions(route: Route) -> Iterator[tuple[str, str]]:
@@ -86,12 +91,7 @@ def _without_workers(route: Route, before: Route | None, ready: Mapping[str, int
     needed = {
         version for (place, version), share in shares(route).items() if share > had.get((place, version), 0.0)
     }
-    for version in sorted(needed):
-        if not ready.get(version):
-            yield (
-                f"version {version} of {route.model} has no ready worker: start one with "
-                f"`turnout pools scale {route.model} {version} 1`, or add --force"
-            )
+    yield from (version for version in sorted(needed) if not ready.get(version))
 
 
 def _doubtful(route: Route, versions: Mapping[str, Version], ready: Mapping[str, int]) -> Iterator[str]:

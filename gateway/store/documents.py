@@ -165,8 +165,8 @@ class Documents:
             None if raw is None else _envelope(raw, field) for field, raw in zip(fields, found, strict=True)
         ]
 
-    async def all(self, prefix: str) -> dict[str, Envelope]:
-        """Every document whose field begins with `prefix`, by field, in the alphabet's order."""
+    async def all(self, prefix: str | tuple[str, ...]) -> dict[str, Envelope]:
+        """Every document whose field begins with `prefix`, or with one of them, in the fields' order."""
         raw: dict[bytes, bytes] = await ask(self._redis, "HGETALL", keys.DOCUMENTS)
         found = sorted((name.decode("utf-8", "replace"), value) for name, value in raw.items())
         return {field: _envelope(value, field) for field, value in found if field.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""Which processes are alive: workers by their leases, gateways by their presence.
+"""Which processes are alive: workers by their leases, gateways and supervisors by their word.
 
 Both are judged by Redis' clock, read in the same script as the entries, so that no two machines' clocks are
 ever compared. Called by gateways (workers, announce_gateway) and by the control API (all of it).
@@ -12,18 +12,18 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from gateway.contract import keys
-from gateway.contract.pool import LEASE_S, STAMPED_HSET, Lease, Presence
+from gateway.contract.pool import LEASE_S, STAMPED_HSET, Lease, Presence, Supervision
 from gateway.store.connection import ask
 from gateway.store.scripts import Script
 
-GATEWAY_LIVE_S = 5.0  # a gateway that did not announce itself for this long is gone
+GATEWAY_LIVE_S = 5.0  # a gateway or supervisor that did not announce itself for this long is gone
 FORGOTTEN_S = 600.0  # entries of processes that ended without a word are kept this long, for `turnout pools`
 
 _STAMP = Script(STAMPED_HSET)
 _READ = Script.load("read_stamped.lua")
 _SWEEP = Script.load("sweep.lua")
 
-Process = TypeVar("Process", Lease, Presence)
+Process = TypeVar("Process", Lease, Presence, Supervision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,11 @@ class FleetStore:
         now_ms, known = await self._read(keys.GATEWAYS, Presence)
         return [presence for presence in known if presence.seen_ms >= now_ms - GATEWAY_LIVE_S * 1000]
 
+    async def supervisors(self) -> list[Supervision]:
+        """The supervisors that are alive, by id."""
+        now_ms, known = await self._read(keys.SUPERVISORS, Supervision)
+        return [told for told in known if told.seen_ms >= now_ms - GATEWAY_LIVE_S * 1000]
+
     async def announce_gateway(self, presence: Presence) -> int:
         """Says that this gateway process is alive; gives Redis' time in ms."""
         entry = presence.model_dump_json(exclude={"seen_ms"})
@@ -70,7 +75,9 @@ class FleetStore:
 
     async def sweep(self) -> int:
         """Drops entries older than `FORGOTTEN_S`; gives their number."""
-        gone: int = await _SWEEP.run(self._redis, [keys.WORKERS, keys.GATEWAYS], [int(FORGOTTEN_S * 1000)])
+        gone: int = await _SWEEP.run(
+            self._redis, [keys.WORKERS, keys.GATEWAYS, keys.SUPERVISORS], [int(FORGOTTEN_S * 1000)]
+        )
         return gone
 
     async def _read(self, key: str, kind: type[Process]) -> tuple[int, list[Process]]:

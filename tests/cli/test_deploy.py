@@ -169,7 +169,7 @@ def test_a_refusal_by_policy_is_exit_code_3_and_in_the_summary(pipeline: Pipelin
 
 def test_a_version_without_a_worker_is_not_rolled_out(pipeline: Pipeline) -> None:
     failed = pipeline.deploy("c", "--wait")
-    assert (failed.code, "is a supervisor running" in failed.err) == (1, True)
+    assert (failed.code, "no supervisor is running" in failed.err) == (1, True)
     assert "never had a rollout" in pipeline.run("rollout", "status", "identity").err
 
 

@@ -139,7 +139,7 @@ def test_a_version_without_worker_is_refused_with_what_to_type(run: Run, install
     installation.call(add)
     refused = run("route", "split", "digits", "1=90", "4=10")
     assert refused.code == 3
-    assert "turnout pools scale digits 4 1" in refused.err
+    assert "turnout pools start digits 4" in refused.err
     forced = run("route", "split", "digits", "1=90", "4=10", "--force")
     assert (forced.code, "warning: version 4" in forced.err) == (0, True)
 
@@ -276,7 +276,7 @@ def test_a_model_is_registered_from_a_file_once(run: Run, tmp_path: Path) -> Non
     assert "identity" in run("model", "list").out
     assert run("model", "show", "identity").code == 0
     waited = run(*arguments[:5], "--from", _file(tmp_path), "--metric", "accuracy=0.5", "--wait-s", "0.1")
-    assert (waited.code, "is a supervisor running" in waited.err) == (1, True)
+    assert (waited.code, "no supervisor is running" in waited.err) == (1, True)
 
 
 def _file(directory: Path) -> Path:

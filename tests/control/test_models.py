@@ -95,10 +95,14 @@ async def test_a_version_gets_size_and_signature_from_its_file_and_one_worker(
     assert (made["status"], made["changed"], made["size_bytes"]) == (201, True, len(model_file()))
     shown = (await api.get("/models/digits/versions/1")).json()
     assert (shown["owner"], shown["author"], shown["revision"]) == ("ana", "ana@desk", made["revision"])
-    assert shown["pool"] == {"wanted": 1, "ready": 0, "starting": 0, "draining": 0}
+    pool = shown["pool"]
+    assert (pool["wanted"], pool["size"], pool["keep"], pool["ready"]) == (1, 1, "needed", 0)
+    assert pool["reasons"] == ["asked for"]
+    assert 299 < pool["stops_in_s"] <= 300
     wanted = await Documents(redis).get(keys.wanted_field("digits", "1"))
     assert wanted is not None
-    assert (wanted.doc, wanted.revision) == ({"workers": 1}, made["revision"])
+    assert wanted.doc is not None
+    assert (wanted.doc["workers"], wanted.doc["keep"], wanted.revision) == (1, "needed", made["revision"])
 
 
 async def test_the_same_content_again_changes_nothing_and_other_content_is_a_conflict(

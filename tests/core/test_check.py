@@ -78,7 +78,7 @@ def test_new_traffic_for_a_version_without_workers_is_refused() -> None:
     refusals = check(route(("1", 90), ("2", 10)), ready={"1": 1}).refusals
     assert len(refusals) == 1
     assert "version 2 of digits has no ready worker" in refusals[0]
-    assert "turnout pools scale digits 2 1" in refusals[0]
+    assert "turnout pools start digits 2" in refusals[0]
 
 
 def test_traffic_may_be_taken_away_from_a_dead_version() -> None:

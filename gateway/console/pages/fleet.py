@@ -22,7 +22,7 @@ from gateway.console.pieces import (
     text,
 )
 from gateway.console.place import Place, Watch, session_of_page
-from gateway.console.words import command, duration
+from gateway.console.words import command, duration, pool_reason, pool_words
 
 
 def install(place: Place) -> None:
@@ -95,7 +95,8 @@ def _calm(pool: dict[str, Any]) -> dict[str, Any]:
         {**worker, "age_s": 10 * (worker["age_s"] // 10), "seen_s_ago": 5 * (worker["seen_s_ago"] // 5)}
         for worker in pool["workers"]
     ]
-    return {**pool, "workers": workers}
+    stops = pool["stops_in_s"]
+    return {**pool, "workers": workers, "stops_in_s": None if stops is None else 60 * (stops // 60 + 1)}
 
 
 def _gateways(found: dict[str, Any]) -> None:
@@ -154,11 +155,10 @@ def _name(pool: dict[str, Any]) -> Any:
 
 def _state(pool: dict[str, Any]) -> Any:
     def draw() -> None:
-        wanted = "" if pool["wanted"] is None else f" of {pool['wanted']}"
-        badge(f"{pool['ready']}{wanted} ready", "bad" if pool["is_short"] else "good")
-        for name in ("starting", "draining"):
-            if pool[name]:
-                badge(f"{pool[name]} {name}", "warn")
+        badge(pool_words(pool), "bad" if pool["is_short"] else "good")
+        text(pool_reason(pool), "soft")
+        for lack in pool["lacks"] if pool["is_short"] else ():
+            text(lack, "badge bad")
         if not pool["is_registered"]:
             badge("not registered", "warn")
 

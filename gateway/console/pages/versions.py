@@ -69,7 +69,7 @@ class _Versions:
 
 def _version(version: dict[str, Any]) -> None:
     pool = version["pool"]
-    is_well = bool(pool["ready"]) and pool["ready"] >= (pool["wanted"] or 0)
+    is_well = pool["ready"] >= (1 if pool["wanted"] is None else pool["wanted"])
     badge(pool_words(pool), "good" if is_well else "bad")
     measured = ", ".join(f"{name} {value:g}" for name, value in version["metrics"].items())
     tags = ", ".join(f"{name} {value}" for name, value in version["tags"].items())

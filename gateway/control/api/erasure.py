@@ -12,7 +12,7 @@ from gateway.contract.erasure import MAX_UNIT_BYTES, Erasure
 from gateway.contract.names import PREDICTION_ID_PATTERN
 from gateway.contract.record import unit_mark
 from gateway.contract.route import Document
-from gateway.control.api.models import ModelPath
+from gateway.control.api.paths import ModelPath
 from gateway.control.body import StrictRoute
 from gateway.control.parts import Author, Control, Parts
 from gateway.control.stored import read_stored

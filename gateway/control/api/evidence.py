@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query
 from gateway.contract.bins import middle_of
 from gateway.contract.errors import CallerError
 from gateway.contract.names import PREDICTION_ID_PATTERN, VERSION_PATTERN, is_version_name
-from gateway.control.api.models import ModelPath
+from gateway.control.api.paths import ModelPath
 from gateway.control.body import StrictRoute
 from gateway.control.decided import Decided, decided_then
 from gateway.control.parts import Control, Parts

@@ -11,7 +11,7 @@ from gateway.contract.names import VERSION_PATTERN
 from gateway.contract.pool import Lease, WorkerState
 from gateway.contract.route import Route, Weight
 from gateway.control.api.evidence import PredictionPath
-from gateway.control.api.models import ModelPath
+from gateway.control.api.paths import ModelPath
 from gateway.control.body import StrictRoute
 from gateway.control.decided import Decided, decided_then, decides_now
 from gateway.control.parts import Control

@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from gateway.contract.pool import Presence
-from gateway.control.api.models import pools_of
+from gateway.control.api.pools import pools_of
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
 from gateway.control.parts import Control, Parts
@@ -22,7 +22,12 @@ _BEYOND_ALL = 2**53  # no document changed after this revision: only the present
 @router.get("/pools")
 async def list_pools(control: Control, caller: Caller) -> dict[str, Any]:
     seen = [pool for pool in await pools_of(control) if caller.sees(pool.model)]
-    return {"pools": [{**asdict(pool), "is_short": pool.is_short} for pool in seen]}
+    return {
+        "pools": [{**asdict(pool), "is_short": pool.is_short} for pool in seen],
+        "supervisors": [
+            told.model_dump(mode="json", exclude={"lacks"}) for told in await control.fleet.supervisors()
+        ],
+    }
 
 
 @router.get("/gateways")

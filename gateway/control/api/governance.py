@@ -15,7 +15,7 @@ from gateway.contract.policy import Policy
 from gateway.contract.route import Document, Route
 from gateway.contract.standing import ENDED, NEXT, Approval, Digest, Standing, State
 from gateway.contract.version import Version
-from gateway.control.api.models import ModelPath, VersionPath
+from gateway.control.api.paths import ModelPath, VersionPath
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
 from gateway.control.governance import (

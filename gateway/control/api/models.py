@@ -2,45 +2,24 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
-from gateway.contract.errors import CallerError
-from gateway.contract.names import NAME_PATTERN, VERSION_PATTERN
 from gateway.contract.route import Document
 from gateway.contract.version import Version
+from gateway.control.api.paths import ModelPath, VersionPath
+from gateway.control.api.pools import asked_now_until_ms, pools_of, summary
 from gateway.control.artifacts import chunks
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
 from gateway.control.governance import broken_by_removal, refuse
 from gateway.control.parts import Author, Control, Parts
-from gateway.control.pools import Pool, pools
-from gateway.control.registry import (
-    Registration,
-    all_versions,
-    all_wanted,
-    register,
-    registered,
-    set_workers,
-    unknown_model,
-)
+from gateway.control.registry import Registration, all_versions, register, registered, unknown_model
 from gateway.control.retire import remove, retag
 from gateway.control.search import parse_search
-from gateway.control.stored import read_stored
-from gateway.core.check import shares
 
 router = APIRouter(tags=["models"], route_class=StrictRoute)
-
-ModelPath = Annotated[str, Path(pattern=NAME_PATTERN)]
-VersionPath = Annotated[str, Path(pattern=VERSION_PATTERN)]
-
-
-class Workers(Document):
-    """How many workers supervisors should keep; taking the last one from live traffic needs `force`."""
-
-    workers: int = Field(ge=0, le=64)
-    force: bool = False
 
 
 class Tags(Document):
@@ -82,7 +61,7 @@ async def show_model(model: ModelPath, control: Control) -> dict[str, Any]:
     return {
         "model": model,
         "versions": [
-            {**version.model_dump(mode="json"), "pool": _summary(by_version[name])}
+            {**version.model_dump(mode="json"), "pool": summary(by_version[name])}
             for (_, name), version in sorted(versions.items())
         ],
     }
@@ -97,7 +76,7 @@ async def show_version(model: ModelPath, version: VersionPath, control: Control)
         "revision": envelope.revision,
         "author": envelope.author,
         "at_ms": envelope.at_ms,
-        "pool": _summary(by_version[version]),
+        "pool": summary(by_version[version]),
     }
 
 
@@ -119,10 +98,17 @@ async def register_version(
         signature=artifact.signature,
         producer=artifact.producer,
         opsets=artifact.opsets,
-        **wish.model_dump(exclude={"workers"}),
+        **wish.model_dump(exclude={"workers", "keep"}),
     )
     twins = await _same_content(control, document)
-    changed, revision = await register(control.documents, document, workers=wish.workers, author=author)
+    changed, revision = await register(
+        control.documents,
+        document,
+        workers=wish.workers,
+        keep=wish.keep,
+        until_ms=await asked_now_until_ms(control),
+        author=author,
+    )
     await control.artifacts.keep(artifact)
     response.status_code = 201 if changed else 200
     kept, _ = await registered(control.documents, model, version)
@@ -167,20 +153,6 @@ async def download(model: ModelPath, version: VersionPath, control: Control) -> 
     return StreamingResponse(chunks(file), media_type="application/octet-stream", headers=length)
 
 
-@router.put("/models/{model}/versions/{version}/workers")
-async def scale(
-    model: ModelPath, version: VersionPath, wish: Workers, control: Control, author: Author
-) -> dict[str, Any]:
-    await registered(control.documents, model, version)
-    if wish.workers == 0 and not wish.force:
-        await _refuse_if_live(control, model, version)
-    forced = ["the last workers were taken away"] if wish.force and wish.workers == 0 else []
-    revision = await set_workers(
-        control.documents, model, version, wish.workers, author=author, forced=forced
-    )
-    return {"model": model, "version": version, "workers": wish.workers, "revision": revision}
-
-
 async def _same_content(control: Parts, document: Version) -> list[str]:
     """`model version` of every other version with this file."""
     return sorted(
@@ -189,35 +161,3 @@ async def _same_content(control: Parts, document: Version) -> list[str]:
         for name, version in versions.items()
         if version.digest == document.digest and (model, name) != (document.model, document.version)
     )
-
-
-async def pools_of(control: Parts, model: str | None = None) -> list[Pool]:
-    """Of one model, or of all."""
-    of_model = "" if model is None else f"{model}/"
-    fleet = await control.fleet.workers()
-    return pools(
-        [lease for lease in fleet.leases if model in (None, lease.model)],
-        now_ms=fleet.now_ms,
-        wanted=await all_wanted(control.documents, f"wanted/{of_model}"),
-        versions=await all_versions(control.documents, f"version/{of_model}"),
-    )
-
-
-async def _refuse_if_live(control: Parts, model: str, version: str) -> None:
-    stored = await read_stored(control.documents, model)
-    places = sorted(place for place, named in shares(stored.route) if named == version)
-    if places:
-        raise CallerError(
-            "refused",
-            f"version {version} of {model} answers requests ({', '.join(places)}): move them away first, "
-            "or add --force",
-        )
-
-
-def _summary(pool: Pool) -> dict[str, Any]:
-    return {
-        "wanted": pool.wanted,
-        "ready": pool.ready,
-        "starting": pool.starting,
-        "draining": pool.draining,
-    }

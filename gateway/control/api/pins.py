@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from gateway.contract import keys
-from gateway.control.api.models import ModelPath
+from gateway.control.api.paths import ModelPath
 from gateway.control.body import StrictRoute
 from gateway.control.door import key_in
 from gateway.control.governance import standings_of

@@ -12,7 +12,7 @@ from gateway.contract.errors import CallerError
 from gateway.contract.names import VersionName
 from gateway.contract.plan import Plan
 from gateway.contract.route import Document
-from gateway.control.api.models import ModelPath
+from gateway.control.api.paths import ModelPath
 from gateway.control.applied import wait_until_served
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller

@@ -11,7 +11,7 @@ from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError
 from gateway.contract.names import ModelName
 from gateway.contract.route import MAX_ROUTE_BYTES, Document, Route
-from gateway.control.api.models import ModelPath
+from gateway.control.api.paths import ModelPath
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller, Known
 from gateway.control.change import Changed, Intent, check, commit, plan

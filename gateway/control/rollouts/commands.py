@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
+from gateway.contract import keys
 from gateway.contract.access import Role
 from gateway.contract.errors import CallerError, ConflictError, UpstreamError
 from gateway.contract.plan import Plan
+from gateway.contract.pool import Keep
 from gateway.contract.rollout import Rollout
 from gateway.control.governance import broken_by_plan, refuse
 from gateway.control.parts import Parts
@@ -23,6 +25,8 @@ from gateway.control.registry import unknown_model, versions_of
 from gateway.control.rollouts.act import commit_transition
 from gateway.control.rollouts.found import Found, find_rollout, the_rollout
 from gateway.control.stored import Stored, read_stored
+from gateway.control.wanted import asked_until_ms, readable_wanted, scale
+from gateway.core.check import no_worker
 from gateway.core.rollout_actions import Commit
 from gateway.core.rollout_commands import aborted, paused, promoted, resumed, started
 
@@ -79,6 +83,7 @@ async def start(
     )
     if dry_run:
         return Found(made.rollout, 0)
+    await _enough_workers(parts, made.rollout, author=author, now_ms=fleet.now_ms)
     revision = 0 if newest is None else newest.revision
     return await _commit(parts, made, revision=revision, stored=stored, author=author, is_new=True)
 
@@ -167,6 +172,23 @@ async def _commit(
     return Found(made.rollout.as_of(committed.revision), committed.revision)
 
 
+async def _enough_workers(parts: Parts, rollout: Rollout, *, author: str, now_ms: int) -> None:
+    """The candidate, where it is kept by need, gets as many workers as the version that it shall replace."""
+    fields = [keys.wanted_field(rollout.model, name) for name in (rollout.candidate, rollout.baseline)]
+    own, other = map(readable_wanted, await parts.documents.several(fields))
+    if own is None or other is None or own.keep is not Keep.NEEDED or own.workers >= other.workers:
+        return
+    await scale(
+        parts.documents,
+        rollout.model,
+        rollout.candidate,
+        workers=other.workers,
+        until_ms=asked_until_ms(now_ms, keep_warm_s=parts.settings.keep_warm_s),
+        author=author,
+        reason=f"as many workers as {rollout.baseline} has, for the rollout of {rollout.candidate}",
+    )
+
+
 async def _check(parts: Parts, plan: Plan, stored: Stored) -> None:
     """All problems, each with its path."""
     assert plan.model is not None
@@ -174,15 +196,22 @@ async def _check(parts: Parts, plan: Plan, stored: Stored) -> None:
     if not versions:
         raise unknown_model(plan.model)
     ready = ready_workers((await parts.fleet.workers()).leases, versions)
-    problems = [*_versions(plan, set(versions), ready), *_route(plan, stored)]
+    problems = [*_versions(plan, set(versions)), *_route(plan, stored)]
     if plan.webhooks and not parts.settings.webhook_secret:
         problems.append("webhooks: nothing signs them; set `control.webhook_secret`")
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise CallerError("invalid_document", problems[0] + more, problems=problems)
+    lacking = [version for version in (plan.candidate, plan.baseline) if version and not ready.get(version)]
+    if lacking:
+        raise CallerError(
+            "refused",
+            "; ".join(no_worker(plan.model, version) for version in lacking),
+            without_workers=[{"model": plan.model, "version": version} for version in lacking],
+        )
 
 
-def _versions(plan: Plan, known: set[str], ready: dict[str, int]) -> Iterator[str]:
+def _versions(plan: Plan, known: set[str]) -> Iterator[str]:
     if plan.candidate is None:
         yield "candidate: the plan names none; give the version that shall take over"
     for name, version in (("candidate", plan.candidate), ("baseline", plan.baseline)):
@@ -190,8 +219,6 @@ def _versions(plan: Plan, known: set[str], ready: dict[str, int]) -> Iterator[st
             continue
         if version not in known:
             yield f"{name}: {plan.model} has no version {version} (it has: {', '.join(sorted(known))})"
-        elif not ready.get(version):
-            yield f"{name}: version {version} of {plan.model} has no ready worker: see `turnout pools`"
     if plan.candidate is not None and plan.candidate == plan.baseline:
         yield "baseline: candidate and baseline are the same version"
 

@@ -1,6 +1,6 @@
 -- Processes and when each was last heard of, by one clock.
 --
--- KEYS  1 workers or gateways (hash: id -> "<ms> <JSON>")
+-- KEYS  1 workers, gateways or supervisors (hash: id -> "<ms> <JSON>")
 -- Reply {Redis' time in ms, {id, "<ms> <JSON>", id, ...}}
 
 local time = redis.call('TIME')
