@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from gateway.cli.files import read_documents
+from gateway.cli.roll_out import plan_of
 from gateway.cli.session import Session, operator
 from gateway.cli.words import age, moment
 
-_PLAN = click.option("--plan", "plan_path", metavar="FILE", help="The plan by which it shall go live.")
+_PLAN = click.option("--plan", "plan_path", metavar="NAME|FILE", help="The plan by which it shall go live.")
 _REASON = click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit log.")
 # Command -> the state that it puts a version into, and what its help says.
 _STATES = {
@@ -65,7 +65,7 @@ def standing(session: Session, name: str) -> int:
 def dossier(session: Session, name: str, version: str, plan_path: str | None) -> int:
     """What an approval of this version would be about, and its hash."""
     found = session.client.post(
-        "models", name, "versions", version, "dossier", body={"plan": _plan(plan_path)}
+        "models", name, "versions", version, "dossier", body={"plan": _plan(session, plan_path)}
     )
     session.out.value(found)
     session.out.line(json.dumps(found["dossier"], indent=2, sort_keys=True))
@@ -92,7 +92,7 @@ def approve(session: Session, name: str, version: str, plan_path: str | None, se
     """Let a version in, for exactly what you saw; never your own."""
     if len(seen) < 12:
         raise click.UsageError("--hash: give at least 12 digits of what `turnout model dossier` shows")
-    plan = _plan(plan_path)
+    plan = _plan(session, plan_path)
     now = session.client.post("models", name, "versions", version, "dossier", body={"plan": plan})["hash"]
     # A hash that does not fit is sent as it is, so that the refusal comes from where the rule is.
     whole = now if now.startswith(seen) else seen.ljust(64, "0")
@@ -143,13 +143,8 @@ def _state_command(name: str, state: str, words: str) -> click.Command:
     return command
 
 
-def _plan(path: str | None) -> dict[str, Any] | None:
-    if path is None:
-        return None
-    documents = read_documents(path)
-    if len(documents) != 1:
-        raise click.UsageError(f"{path}: one plan is needed, there are {len(documents)} documents")
-    return documents[0]
+def _plan(session: Session, text: str | None) -> dict[str, Any] | None:
+    return None if text is None else plan_of(session, text).model_dump(mode="json", exclude_unset=True)
 
 
 def _day(text: str | None) -> str | None:

@@ -6,6 +6,7 @@ Called by `control.rollouts.controller`.
 """
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.contract import keys
@@ -52,12 +53,14 @@ async def commit_transition(
     route_revision: int,
     author: str,
     fence: int | None = None,
+    beside: Sequence[Change] = (),
 ) -> Committed:
-    """The rollout and, where it changes, the route: together, from these revisions, or not at all."""
+    """The rollout, where it changes the route, and what is to be beside: together, or not at all."""
     rollout, route = counting(rollout, route, present=present)
     changes = [Change(keys.rollout_field(rollout.model), rollout_document(rollout), revision)]
     if route is not None:
         changes.append(Change(keys.route_field(rollout.model), document_of(route), route_revision))
+    changes += beside
     reason = rollout.events[-1].sentence if rollout.events else rollout.sentence
     return await documents.commit(
         changes, author=author, reason=reason[:512], op_id=uuid.uuid4().hex, fence=fence

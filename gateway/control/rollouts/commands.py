@@ -8,7 +8,7 @@ abort. Called by the handlers of rollouts.
 import asyncio
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
@@ -25,6 +25,7 @@ from gateway.control.rollouts.found import Found, find_rollout, the_rollout
 from gateway.control.stored import Stored, read_stored
 from gateway.core.rollout_actions import Commit
 from gateway.core.rollout_commands import aborted, paused, promoted, resumed, started
+from gateway.store.documents import Change
 
 ATTEMPTS = 5  # of a command that loses against others
 ABORT_FOR_S = 10.0
@@ -54,8 +55,10 @@ async def start(
     dry_run: bool,
     force: bool = False,
     role: Role = Role.ADMIN,
+    beside: Callable[[Rollout], Sequence[Change]] = lambda rollout: (),
+    fence: int | None = None,
 ) -> Found:
-    """The rollout at its first step.
+    """The rollout at its first step. `beside` is committed with it; `fence`: only while this one leads.
 
     Raises CallerError with every problem of the plan at once, then with every rule of policy that it breaks.
     """
@@ -80,8 +83,24 @@ async def start(
     if dry_run:
         return Found(made.rollout, 0)
     return await _commit(
-        parts, made, revision=0 if newest is None else newest.revision, stored=stored, author=author
+        parts,
+        made,
+        revision=0 if newest is None else newest.revision,
+        stored=stored,
+        author=author,
+        beside=beside(made.rollout),
+        fence=fence,
     )
+
+
+async def abort_by_follower(
+    parts: Parts, model: str, *, author: str, reason: str, keep_route: bool, fence: int
+) -> None:
+    """Ends the rollout that goes on, because the alias that began it names another version now."""
+    found = await the_rollout(parts.documents, model)
+    if not found.rollout.is_over:
+        wish = Wish("abort", author=author, reason=reason, keep_route=keep_route)
+        await _attempt(parts, found, wish, fence=fence)
 
 
 async def command(parts: Parts, model: str, wish: Wish) -> Found:
@@ -116,12 +135,12 @@ async def command(parts: Parts, model: str, wish: Wish) -> Found:
             ) from None
 
 
-async def _attempt(parts: Parts, found: Found, wish: Wish) -> Found:
+async def _attempt(parts: Parts, found: Found, wish: Wish, *, fence: int | None = None) -> Found:
     rollout = found.rollout
     stored = await read_stored(parts.documents, rollout.model)
     now_ms = (await parts.fleet.workers()).now_ms
     made = _decided(rollout, wish, stored, now_ms=now_ms)
-    return await _commit(parts, made, revision=found.revision, stored=stored, author=wish.author)
+    return await _commit(parts, made, revision=found.revision, stored=stored, author=wish.author, fence=fence)
 
 
 def _decided(rollout: Rollout, wish: Wish, stored: Stored, *, now_ms: int) -> Commit:
@@ -152,7 +171,16 @@ def _decided(rollout: Rollout, wish: Wish, stored: Stored, *, now_ms: int) -> Co
             assert_never(wish.verb)
 
 
-async def _commit(parts: Parts, made: Commit, *, revision: int, stored: Stored, author: str) -> Found:
+async def _commit(
+    parts: Parts,
+    made: Commit,
+    *,
+    revision: int,
+    stored: Stored,
+    author: str,
+    beside: Sequence[Change] = (),
+    fence: int | None = None,
+) -> Found:
     committed = await commit_transition(
         parts.documents,
         made.rollout,
@@ -161,6 +189,8 @@ async def _commit(parts: Parts, made: Commit, *, revision: int, stored: Stored, 
         present=stored.route,
         route_revision=stored.revision,
         author=author,
+        beside=beside,
+        fence=fence,
     )
     return Found(made.rollout.as_of(committed.revision), committed.revision)
 
