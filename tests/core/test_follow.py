@@ -148,7 +148,9 @@ def test_how_it_stands_is_said_in_words() -> None:
     assert stands(FOLLOW, arrived).state == "arrived"
     by_hand = stands(FOLLOW, seen("4", answered=answered("4", Answer.ARRIVED)))
     assert (by_hand.state, "ana changed the traffic in revision 7" in by_hand.sentence) == ("by_hand", True)
-    failed = seen("4", answered=answered("4", rollout_id="r1"), rollout=rollout_to("4", phase=Phase.ROLLED_BACK))
+    failed = seen(
+        "4", answered=answered("4", rollout_id="r1"), rollout=rollout_to("4", phase=Phase.ROLLED_BACK)
+    )
     assert (stands(FOLLOW, failed).state, "rolled back" in stands(FOLLOW, failed).sentence) == ("ended", True)
     assert stands(FOLLOW, seen("9")).state == "unseen"
     refused = seen("4", answered=answered("4", Answer.REFUSED))
