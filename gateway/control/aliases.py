@@ -115,6 +115,6 @@ async def _of_route(parts: Parts, move: Move) -> tuple[str, ...]:
     follows = f"the route of {move.model} follows {move.alias}"
     if move.version is None:
         return (f"{follows}: its traffic stays as it is until the alias names a version again",)
-    by = f"a rollout by plan {route.follow.plan}" if route.follow.plan else "a change of all requests at once"
+    by = f"by a rollout with plan {route.follow.plan}" if route.follow.plan else "with all requests at once"
     nobody = "" if await parts.leases.leader() else "; no control process leads now, so it waits for one"
-    return (f"{follows}: {by} begins, as policy allows (`turnout alias show {move.model}`){nobody}",)
+    return (f"{follows}: it goes there {by}, as policy allows (`turnout alias show {move.model}`){nobody}",)

@@ -134,8 +134,8 @@ async def check(
             ready=ready_workers(fleet.leases, versions),
         )
         wrong, notes = await check_follow(parts, item.route, before=item.stored.route)
-        found_problems = (*found.problems, *wrong)
-        warnings[model] += notes
+        found_problems = found.problems + (() if item.is_return else wrong)
+        warnings[model] += notes + (wrong if item.is_return else ())
         problems += [problem if len(planned) == 1 else f"{model}.{problem}" for problem in found_problems]
         refusals += found.refusals
         warnings[model] += found.warnings + (found.refusals if force else ())

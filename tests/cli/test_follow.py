@@ -66,7 +66,11 @@ def test_a_route_follows_an_alias_and_says_what_became_of_its_move(
     assert (refused.code, "strict.aliases.states" in refused.err) == (3, True)
     installation.call(renew)  # leases last five seconds
     forced = run("alias", "set", "digits", "champion", "2", "--force", "--reason", "fire")
-    assert (forced.code, "overridden" in forced.err, "at once begins" in forced.err) == (0, True, True)
+    assert (forced.code, "overridden" in forced.err, "with all requests at once" in forced.err) == (
+        0,
+        True,
+        True,
+    )
     until(lambda: run("route", "list"), "2=100")
     assert "champion (2) at once: arrived" in run("route", "show", "digits").out
     drift = run("diff", "--dir", exported)

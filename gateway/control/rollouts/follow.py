@@ -111,7 +111,8 @@ class Follower:
         except CallerError as error:
             rules = tuple(error.data.get("rules", ()))
             answer = Answer.REFUSED if rules else Answer.WAITING
-            await self._note(found, answer, error.message, rules=rules, fence=fence)
+            said = "; ".join(error.data.get("refusals", ())) or error.message  # without how to force it
+            await self._note(found, answer, said, rules=rules, fence=fence)
             return False
         return True
 

@@ -38,7 +38,9 @@ async def move(world: World, version: str | None, **how: Any) -> Any:
 
 
 async def looked(world: World, controller: Controller) -> None:
-    """What the leader does with the next tick."""
+    """What the leader does with the next tick; leases of workers last only five seconds."""
+    for version in ("1", "2", "3"):
+        await add_worker(world.redis, version)
     world.clock.now_s += 0.5
     assert await controller._leads()
     assert controller.fence is not None
@@ -67,7 +69,7 @@ async def test_a_move_starts_a_rollout_in_the_aliass_name_and_says_who_moved_it(
     controller = await followed(world)
     assert (await told(world))["state"] == "arrived"
     warned = await move(world, "2", reason="better on the holdout")
-    assert "follows champion: a rollout by plan standard" in warned["warnings"][0]
+    assert "follows champion: it goes there by a rollout with plan standard" in warned["warnings"][0]
     assert (await told(world))["state"] == "unseen"
     await looked(world, controller)
     rollout = await world.rollout()
@@ -91,6 +93,7 @@ async def test_without_a_plan_all_requests_move_at_once_and_policy_is_asked(worl
     await looked(world, controller)
     found = await told(world)
     assert (found["state"], found["rules"]) == ("refused", ["strict.largest_step"])
+    assert "--force" not in found["sentence"]
     assert await world.weights() == {"1": 100}
     assert "refused: " in (await world.parts.documents.audit(1))[0]["reason"]
     revision = await world.parts.documents.revision()
@@ -105,14 +108,14 @@ async def test_without_a_plan_all_requests_move_at_once_and_policy_is_asked(worl
 
 async def test_a_version_without_a_worker_is_waited_for(world: World) -> None:
     controller = await followed(world)
-    await add_versions(world.redis, "3")
-    await move(world, "3")
+    await add_versions(world.redis, "9")
+    await move(world, "9")
     await looked(world, controller)
     found = await told(world)
     assert (found["state"], "no ready worker" in found["sentence"]) == ("waiting", True)
-    await add_worker(world.redis, "3")
+    await add_worker(world.redis, "9")
     await looked(world, controller)
-    assert (await world.rollout()).candidate == "3"
+    assert (await world.rollout()).candidate == "9"
 
 
 async def test_a_move_back_while_the_rollout_goes_on_takes_it_back_at_once(world: World) -> None:
