@@ -12,6 +12,7 @@ import click
 
 from gateway.cli.register import check_names, fetched, report, send
 from gateway.cli.roll_out import Wish, plan_of, roll_out, until_ready, workers_like_baseline
+from gateway.cli.rollout_follow import PASSING
 from gateway.cli.session import Session, operator
 from gateway.contract.errors import TurnoutError
 from gateway.sources.fetched import Limits
@@ -58,8 +59,7 @@ def follow(
     if start and plan is None:
         raise click.UsageError("--start needs --plan NAME: by which plan shall it be rolled out?")
     job = Job(name, parse_mlflow(address, alias=alias), plan, start, ready_s)
-    if plan is not None and once:
-        plan_of(session, plan)
+    _check_plan(session, plan, is_patient=not once)
     done, trouble = "", ""
     while True:
         try:
@@ -80,6 +80,17 @@ def follow(
         if once:
             return 0
         time.sleep(every_s)
+
+
+def _check_plan(session: Session, plan: str | None, *, is_patient: bool) -> None:
+    """A misspelled plan is said before anything is done; a server that is away is no misspelling."""
+    if plan is None:
+        return
+    try:
+        plan_of(session, plan)
+    except TurnoutError as error:
+        if not is_patient or error.code not in PASSING:
+            raise
 
 
 def _named_now(job: Job) -> str:

@@ -46,8 +46,8 @@ _DESCRIBING = (
     click.option(
         "--workers",
         type=click.IntRange(0, 64),
-        help="How many workers to keep. Default for a new version: 1; with `deploy` as many as of the one "
-        "that it replaces.",
+        help="How many workers to keep. Default for a new version: 1; with `deploy` and --rollout as many "
+        "as of the one that it replaces.",
     ),
     _ROOTS,
 )
