@@ -88,24 +88,24 @@ class Follower:
             case Note(answer, sentence, rollout_id):
                 await self._note(found, answer, sentence, rollout_id=rollout_id, fence=fence)
                 return answer not in UNANSWERED
-            case Supersede(keep_route, sentence):
-                author = follower(found.follow.alias)
-                await abort_by_follower(
-                    self._parts, model, author=author, reason=sentence, keep_route=keep_route, fence=fence
-                )
-                return None
-            case StartRollout() | ChangeRoute() as act:
+            case Supersede() | StartRollout() | ChangeRoute() as act:
                 return await self._try(found, act, fence=fence)
             case other:
                 assert_never(other)
 
-    async def _try(self, found: Followed, act: StartRollout | ChangeRoute, *, fence: int) -> bool:
-        """What refuses is noted, with the names of the rules."""
+    async def _try(
+        self, found: Followed, act: Supersede | StartRollout | ChangeRoute, *, fence: int
+    ) -> bool | None:
+        """As `look`; what refuses is noted, with the names of the rules."""
         try:
-            if isinstance(act, StartRollout):
-                await self._start(found, act, fence=fence)
-            else:
-                await self._change(found, act.route, fence=fence)
+            match act:
+                case Supersede():
+                    await self._supersede(found, act, fence=fence)
+                    return None
+                case StartRollout():
+                    await self._start(found, act, fence=fence)
+                case ChangeRoute(route):
+                    await self._change(found, route, fence=fence)
         except ConflictError:
             raise
         except CallerError as error:
@@ -115,6 +115,16 @@ class Follower:
             await self._note(found, answer, said, rules=rules, fence=fence)
             return False
         return True
+
+    async def _supersede(self, found: Followed, act: Supersede, *, fence: int) -> None:
+        await abort_by_follower(
+            self._parts,
+            found.stored.model,
+            author=follower(found.follow.alias),
+            reason=act.sentence,
+            keep_route=act.keep_route,
+            fence=fence,
+        )
 
     async def _start(self, found: Followed, act: StartRollout, *, fence: int) -> None:
         template = Templates(self._parts.settings.plans_dir).plan(act.plan)

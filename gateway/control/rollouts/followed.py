@@ -42,9 +42,11 @@ async def read_followed(documents: Documents, model: str) -> Followed | None:
     aliases, following, rollout = await documents.several(
         [keys.alias_field(model), keys.following_field(model), keys.rollout_field(model)]
     )
+    revision = 0 if aliases is None else aliases.revision
     version = names(None if aliases is None else aliases.doc).get(follow.alias)
     answered = readable_following(following)
     history = await documents.history(keys.alias_field(model), limit=HISTORY_READ)
+    history = [entry for entry in history if entry.revision <= revision]  # a later move is for a later look
     found = None if rollout is None else readable_rollout(rollout)
     seen = Seen(
         version=version,
@@ -59,7 +61,7 @@ async def read_followed(documents: Documents, model: str) -> Followed | None:
         follow,
         seen,
         stored,
-        aliases_revision=0 if aliases is None else aliases.revision,
+        aliases_revision=revision,
         following_revision=0 if following is None else following.revision,
         moved=moved_at(follow.alias, history),
     )

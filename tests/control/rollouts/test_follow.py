@@ -1,6 +1,7 @@
 """Routes that follow an alias: a move goes through the same gates as any change, and is answered once."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from gateway.contract import keys
 from gateway.contract.errors import FencedError
 from gateway.contract.rollout import Phase
 from gateway.control.rollouts.controller import Controller
+from gateway.store.documents import Documents
 from tests.control.rollouts.world import MODEL, World
 from tests.control.world import add_ready_versions, add_versions, add_worker
 
@@ -253,3 +255,27 @@ async def test_the_controller_finds_what_follows_and_tries_again_when_a_policy_c
     await tick()
     assert (await world.rollout()).candidate == "2"
     await controller._end()
+
+
+async def test_a_move_between_two_reads_of_one_look_is_for_the_next_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the version that was aborted would be begun again, since the alias seems to have been away."""
+    await add_ready_versions(world.redis, "3")
+    controller = await followed(world)
+    await move(world, "2")
+    await looked(world, controller)
+    await world.api.post(f"/models/{MODEL}/rollout/abort", json={})
+    read = Documents.several
+
+    async def moved_meanwhile(self: Documents, fields: Sequence[str]) -> Any:
+        found = await read(self, fields)
+        monkeypatch.setattr(Documents, "several", read)
+        await move(world, "3")
+        return found
+
+    monkeypatch.setattr(Documents, "several", moved_meanwhile)
+    await looked(world, controller)
+    assert (await world.rollout()).phase is Phase.ABORTED
+    await looked(world, controller)
+    assert ((await world.rollout()).candidate, (await world.rollout()).phase) == ("3", Phase.RUNNING)
