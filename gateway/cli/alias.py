@@ -1,9 +1,11 @@
 """`turnout alias`: names for versions that move, such as champion."""
 
+from typing import Any
+
 import click
 
 from gateway.cli.session import Session, operator
-from gateway.cli.words import age, quoted
+from gateway.cli.words import age, follow_words, quoted
 
 
 @click.group()
@@ -11,33 +13,40 @@ def alias() -> None:
     """Names for versions that move, such as champion."""
 
 
+_EXPECT = click.option(
+    "--expect", type=click.IntRange(min=0), metavar="REVISION", help="Only if the aliases have it still."
+)
+_REASON = click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
+_DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
+
+
 @alias.command("set")
 @click.argument("name", metavar="MODEL")
 @click.argument("alias_name", metavar="ALIAS")
 @click.argument("version")
-@click.option(
-    "--expect", type=click.IntRange(min=0), metavar="REVISION", help="Only if the aliases have it still."
-)
-@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
+@_EXPECT
+@_REASON
+@_DRY_RUN
+@click.option("--force", is_flag=True, help="Against policy, in an emergency; needs --reason.")
 @operator
-def set_alias(
-    session: Session, name: str, alias_name: str, version: str, expect: int | None, reason: str
-) -> int:
-    """Let an alias mean this version from now on. Routes keep the versions that they have."""
-    return _move(session, name, alias_name, version, expect, reason)
+def set_alias(session: Session, name: str, alias_name: str, version: str, **how: Any) -> int:
+    """Let an alias mean this version from now on, as policy allows.
+
+    A route that follows the alias (`turnout route follow`) is moved after it; others keep their versions.
+    """
+    return _move(session, name, alias_name, version, **how)
 
 
 @alias.command("rm")
 @click.argument("name", metavar="MODEL")
 @click.argument("alias_name", metavar="ALIAS")
-@click.option(
-    "--expect", type=click.IntRange(min=0), metavar="REVISION", help="Only if the aliases have it still."
-)
-@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
+@_EXPECT
+@_REASON
+@_DRY_RUN
 @operator
-def remove(session: Session, name: str, alias_name: str, expect: int | None, reason: str) -> int:
-    """Forget an alias."""
-    return _move(session, name, alias_name, None, expect, reason)
+def remove(session: Session, name: str, alias_name: str, **how: Any) -> int:
+    """Forget an alias. Traffic of a route that follows it stays as it is."""
+    return _move(session, name, alias_name, None, **how)
 
 
 @alias.command("list")
@@ -48,6 +57,31 @@ def list_aliases(session: Session, name: str) -> int:
     found = session.client.get("models", name, "aliases")
     session.out.value(found)
     session.out.table(("alias", "version"), sorted(found["aliases"].items()), empty=f"{name} has no alias")
+    return 0
+
+
+@alias.command()
+@click.argument("name", metavar="MODEL")
+@operator
+def show(session: Session, name: str) -> int:
+    """What each alias means since when, who follows it, and what became of its last move."""
+    found = session.client.get("models", name, "aliases")
+    session.out.value(found)
+    for alias_name, version in sorted(found["aliases"].items()):
+        moved = found["moved"].get(alias_name)
+        since = (
+            f", since revision {moved['revision']} by {moved['author']}, {age(moved['at_ms'])}"
+            f"{quoted(moved['reason'])}"
+            if moved
+            else ""
+        )
+        session.out.line(f"{alias_name} is {version}{since}")
+    if not found["aliases"]:
+        session.out.line(f"{name} has no alias")
+    if found["following"] is not None:
+        session.out.line(f"the route follows {follow_words(found['following'])}")
+    else:
+        session.out.line(f"its route follows none: `turnout route follow {name} ALIAS --plan NAME`")
     return 0
 
 
@@ -66,15 +100,29 @@ def history(session: Session, name: str) -> int:
 
 
 def _move(
-    session: Session, name: str, alias_name: str, version: str | None, expect: int | None, reason: str
+    session: Session,
+    name: str,
+    alias_name: str,
+    version: str | None,
+    *,
+    expect: int | None,
+    reason: str,
+    dry_run: bool,
+    force: bool = False,
 ) -> int:
-    body = {"version": version, "expected_revision": expect, "reason": reason}
+    body = {
+        "version": version, "expected_revision": expect, "reason": reason, "dry_run": dry_run, "force": force,
+    }  # fmt: skip
     found = session.client.put("models", name, "aliases", alias_name, body=body)
     session.out.value(found)
     if not found["changed"]:
         session.out.line(f"{alias_name} of {name} is so already (revision {found['revision']})")
+    elif dry_run:
+        session.out.line(f"{alias_name} of {name} would be {version or 'gone'}; this was a dry run")
     else:
         session.out.line(f"{alias_name} of {name} is {version or 'gone'} at revision {found['revision']}")
+    for warning in found["warnings"]:
+        session.out.warning(warning)
     return 0
 
 

@@ -6,39 +6,19 @@ itself, since a pipeline that retries must not expose a bad version twice. Endin
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ValidationError
 
 from gateway.cli.deploy_summary import deployed_page, failed_page
 from gateway.cli.register import check_names, described, describing, fetched, report, send
-from gateway.cli.rollout import plan_body
+from gateway.cli.roll_out import Wish, plan_of, roll_out, until_ready, workers_like_baseline
 from gateway.cli.rollout_follow import STOPPED, until_over
-from gateway.cli.rollout_words import lines
 from gateway.cli.session import Session, operator
-from gateway.cli.starting import start_pool
 from gateway.contract.errors import TurnoutError
-from gateway.contract.plan import Plan
-from gateway.contract.route import problems_of
 from gateway.core.page import Page, markdown
 from gateway.sources.fetched import Limits
-
-_OF_VERSIONS = {"model": None, "candidate": None, "baseline": None, "description": ""}
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """`plan` is the name of a template or a file."""
-
-    model: str
-    version: str
-    plan: str
-    baseline: str | None
-    reason: str
-    again: bool
 
 
 @click.command()
@@ -89,15 +69,15 @@ def deploy(
     wish = Wish(model, version, plan, baseline, reason, again)
     _write(summary, None)
     try:
-        wanted = _plan(session, wish)
+        wanted = plan_of(session, wish.plan)
         told = described(**said)
         if told["workers"] is None:
-            told["workers"] = _workers(session, wish)
+            told["workers"] = workers_like_baseline(session, wish)
         with fetched(address, limits=Limits(roots=roots, hosts=hosts)) as found:
             sent = {**told, "source": told["source"] or found.address}
             report(session, send(session, model, version, found, sent))
-        _until_ready(session, wish, within_s=ready_s)
-        rollout = _rollout(session, wish, wanted)
+        until_ready(session, wish, within_s=ready_s)
+        rollout = roll_out(session, wish, wanted)
         if rollout is not None and wait:
             rollout = until_over(session, model, rollout, is_told=True)
         code, words = _ending(rollout)
@@ -115,92 +95,6 @@ def deploy(
     return code
 
 
-def _workers(session: Session, wish: Wish) -> int | None:
-    """For a version that is new: as many as of the one that it shall replace, since with fewer its rollout
-    would wait for more before it gives it all traffic."""
-    try:
-        versions = session.client.get("models", wish.model)["versions"]
-    except TurnoutError as error:
-        if error.code != "unknown_model":
-            raise
-        return None
-    sizes = {item["version"]: item["pool"]["size"] for item in versions}
-    if wish.version in sizes:
-        return None
-    split = (_route(session, wish)["document"] or {}).get("split", ())
-    most = max(split, key=lambda entry: entry["weight"], default={"version": ""})["version"]
-    return sizes.get(wish.baseline or most) or None
-
-
-def _until_ready(session: Session, wish: Wish, *, within_s: float) -> None:
-    """At least one; the rollout itself waits for as many as a step's share needs."""
-    pool = session.client.get("models", wish.model, "versions", wish.version)["pool"]
-    if not pool["ready"]:
-        start_pool(session, wish.model, wish.version, within_s=within_s)
-
-
-def _rollout(session: Session, wish: Wish, wanted: Plan) -> Mapping[str, Any] | None:
-    """The one that goes on or was, or a new one; None where the version answers everything already."""
-    known = _known(session, wish, wanted)
-    if known is not None:
-        session.out.line(f"rollout {known['rollout_id']} is this one already")
-        return known
-    if not wish.again and _answers_all(session, wish):
-        return None
-    body = {
-        "candidate": wish.version, "baseline": wish.baseline, "reason": wish.reason, **plan_body(wish.plan),
-    }  # fmt: skip
-    try:
-        started: Mapping[str, Any] = session.client.post("models", wish.model, "rollouts", body=body)
-    except TurnoutError as error:
-        # Another run of the same pipeline may have been faster.
-        other = _known(session, wish, wanted) if error.code == "conflict" else None
-        if other is None or other["is_over"]:
-            raise
-        return other
-    for line in lines(started):
-        session.out.line(line)
-    return started
-
-
-def _known(session: Session, wish: Wish, wanted: Plan) -> Mapping[str, Any] | None:
-    """The newest rollout, if it is what this command would start and nobody moved the traffic since."""
-    try:
-        found = session.client.get("models", wish.model, "rollout")
-    except TurnoutError as error:
-        if error.code != "not_found":
-            raise
-        return None
-    is_same = (
-        found["candidate"] == wish.version
-        and wish.baseline in (None, found["baseline"])
-        and _bare(Plan.model_validate(found["plan"])) == _bare(wanted)
-    )
-    if not is_same:
-        return None
-    if not found["is_over"]:
-        return found
-    if wish.again or (
-        found["phase"] == "succeeded" and _route(session, wish)["revision"] > found["revision"]
-    ):
-        return None
-    return found
-
-
-def _answers_all(session: Session, wish: Wish) -> bool:
-    split = (_route(session, wish)["document"] or {}).get("split", ())
-    return [entry["version"] for entry in split if entry["weight"] > 0] == [wish.version]
-
-
-def _route(session: Session, wish: Wish) -> Mapping[str, Any]:
-    try:
-        return session.client.get("routes", wish.model)
-    except TurnoutError as error:
-        if error.code != "no_route":
-            raise
-        return {"revision": 0, "document": None}
-
-
 def _ending(rollout: Mapping[str, Any] | None) -> tuple[int, str]:
     """Exit code, and the phase in words."""
     if rollout is None:
@@ -208,27 +102,6 @@ def _ending(rollout: Mapping[str, Any] | None) -> tuple[int, str]:
     phase = rollout["phase"]
     is_bad = phase in STOPPED or (rollout["is_over"] and phase != "succeeded")
     return (1 if is_bad else 0), phase.replace("_", " ")
-
-
-def _plan(session: Session, wish: Wish) -> Plan:
-    """As the command names it, to be compared with that of a rollout."""
-    body = plan_body(wish.plan)
-    if "template" in body:
-        for item in session.client.get("rollouts", "plans")["plans"]:
-            if item["name"] == body["template"] and "plan" in item:
-                return Plan.model_validate(item["plan"])
-        raise TurnoutError(
-            "bad_request", f"there is no readable plan named {wish.plan}: `turnout rollout plans`"
-        )
-    try:
-        return Plan.model_validate(body["plan"])
-    except ValidationError as error:
-        problems = problems_of(error)
-        raise TurnoutError("invalid_document", f"{wish.plan}: {problems[0]}", problems=problems) from None
-
-
-def _bare(plan: Plan) -> dict[str, Any]:
-    return plan.model_copy(update=_OF_VERSIONS).model_dump(mode="json")
 
 
 def _page(session: Session, wish: Wish, words: str, rollout: Mapping[str, Any] | None) -> Page:

@@ -9,6 +9,7 @@ Versions and keys are only compared. Called by `turnout apply --dir`.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -18,6 +19,7 @@ from gateway.cli.folder_diff import APPLIED, Item, Kind, compared
 from gateway.cli.installed import Installed, installed
 from gateway.cli.session import How, Session, report_applied, report_change
 from gateway.cli.starting import with_workers
+from gateway.contract.alias import follower
 from gateway.contract.errors import TurnoutError
 from gateway.contract.route import Route
 from gateway.core.diff import differences
@@ -67,30 +69,42 @@ def compare_with_installed(session: Session, wanted: Folder) -> Comparison:
         for model, differs in changes.items()
         if differs
         and expected[model]
-        and _is_before_rollout(session, (wanted.routes or {})[model], expected[model])
+        and _is_before_move(session, (wanted.routes or {})[model], expected[model])
     }
     return Comparison(wanted, found, compared(wanted, found, changes, moved), expected)
 
 
-def _is_before_rollout(session: Session, document: Mapping[str, Any], revision: int) -> bool:
-    """Is this the form with which its last rollout began, and was nothing changed since that ended?"""
+def _is_before_move(session: Session, document: Mapping[str, Any], revision: int) -> bool:
+    """Is this the form of before its last rollout or alias moved it, and was nothing changed since?"""
     model = str(document["model"])
-    try:
-        rollout = session.client.get("models", model, "rollout")
-    except TurnoutError as error:
-        if error.code != "not_found":
-            raise
-        return False
-    if rollout["phase"] != "succeeded" or revision > rollout["revision"]:
-        return False
-    history = session.client.get("routes", model, "history", limit=HISTORY)["history"]
-    before = next((entry["document"] for entry in history if entry["at_ms"] < rollout["started_ms"]), None)
+    before = _before_rollout(session, model, revision) or _before_alias(session, model)
     try:
         return before is not None and not differences(
             Route.model_validate(before), Route.model_validate(document)
         )
     except ValidationError:
         return False
+
+
+def _before_rollout(session: Session, model: str, revision: int) -> Mapping[str, Any] | None:
+    """None: there was no rollout, it did not succeed, or somebody changed the route since."""
+    try:
+        rollout = session.client.get("models", model, "rollout")
+    except TurnoutError as error:
+        if error.code != "not_found":
+            raise
+        return None
+    if rollout["phase"] != "succeeded" or revision > rollout["revision"]:
+        return None
+    history = session.client.get("routes", model, "history", limit=HISTORY)["history"]
+    return next((entry["document"] for entry in history if entry["at_ms"] < rollout["started_ms"]), None)
+
+
+def _before_alias(session: Session, model: str) -> Mapping[str, Any] | None:
+    """The last form that no alias made; None: the last change was not an alias's."""
+    history = session.client.get("routes", model, "history", limit=HISTORY)["history"]
+    moves = list(takewhile(lambda entry: str(entry["author"]).startswith(follower("")), history))
+    return history[len(moves)]["document"] if moves and len(moves) < len(history) else None
 
 
 def tell(session: Session, comparison: Comparison) -> None:
@@ -135,7 +149,7 @@ def _is_done(item: Item, *, prune: bool) -> bool:
 def _tell_left(session: Session, left: Sequence[Item]) -> None:
     for item in left:
         if item.kind is Kind.MOVED:
-            session.out.warning(f"{item.part} {item.name} stays as its rollout made it")
+            session.out.warning(f"{item.part} {item.name} stays as its rollout or alias made it")
         elif item.part in APPLIED:
             session.out.warning(f"{item.part} {item.name} is not in the folder: --prune would remove it")
         elif item.kind in _WISHED:
@@ -216,11 +230,13 @@ def _alias_acts(session: Session, comparison: Comparison, goes: frozenset[Kind],
     def move(model: str, alias: str) -> int:
         body = {
             "version": wanted.get((model, alias)), "reason": how.reason,
-            "expected_revision": expected.get(model, 0),
+            "expected_revision": expected.get(model, 0), "force": how.force,
         }  # fmt: skip
         result = session.client.put("models", model, "aliases", alias, body=body)
         expected[model] = result["revision"]
         session.out.line(f"{alias} of {model} is {body['version'] or 'gone'} (revision {result['revision']})")
+        for warning in result["warnings"]:
+            session.out.warning(warning)
         return 0
 
     for item in comparison.of("alias", _WISHED | goes):

@@ -21,7 +21,7 @@ class Kind(StrEnum):
     DIFFERS = "differs"
     SURPLUS = "surplus"  # installed only
     BUSY = "busy"  # a route that a rollout is moving
-    MOVED = "moved"  # a route that a rollout has moved; the folder has its form before
+    MOVED = "moved"  # a route that a rollout or an alias has moved; the folder has its form before
 
 
 _WORDS = {
@@ -29,7 +29,7 @@ _WORDS = {
     Kind.DIFFERS: "differs",
     Kind.SURPLUS: "is installed and not in the folder",
     Kind.BUSY: "is left alone: its rollout goes on",
-    Kind.MOVED: "was moved by a rollout since the folder was written: export and commit it",
+    Kind.MOVED: "was moved by a rollout or its alias since the folder was written: export and commit it",
 }
 APPLIED = frozenset({"route", "policy", "alias"})  # what `apply` changes; the others it only compares
 
@@ -66,8 +66,8 @@ def compared(
 ) -> tuple[Item, ...]:
     """In the order in which `apply` goes: policies, routes, aliases; then versions and keys.
 
-    `route_changes`: model -> differences, of the routes of the folder. `moved`: models whose rollout made the
-    present route, out of what the folder says.
+    `route_changes`: model -> differences, of the routes of the folder. `moved`: models whose rollout or alias
+    made the present route, out of what the folder says.
     """
     present = found.folder
     return (

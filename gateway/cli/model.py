@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from gateway.cli import standing
-from gateway.cli.register import follow, pairs, register
+from gateway.cli.model_follow import follow
+from gateway.cli.register import pairs, register
 from gateway.cli.session import Session, operator
 from gateway.cli.words import age, bytes_words, tensors_words
 

@@ -1,5 +1,6 @@
 """`turnout policy`: the rules that changes and rollouts have to keep."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -90,16 +91,33 @@ def rm(session: Session, name: str, reason: str) -> int:
 @_FILE
 @operator
 def check(session: Session, path: str) -> int:
-    """Would policy let this pass? FILE has routes, or plans with model and candidate. Exit code 3 if not."""
+    """Would policy let this pass? Exit code 3 if not.
+
+    FILE has routes, plans with model and candidate, or aliases as in aliases.yaml.
+    """
     results: list[dict[str, Any]] = []
-    for document in read_documents(path):
-        kind = "plan" if "steps" in document else "route"
-        result = session.client.post("policies", "check", body={kind: document})
-        results.append({"model": document.get("model"), **result})
+    for model, what, wish in _asked(path):
+        result = session.client.post("policies", "check", body=wish)
+        results.append({"model": model, "about": what, **result})
         if result["allowed"]:
-            session.out.line(f"{document.get('model')}: allowed")
+            session.out.line(f"{what}: allowed")
         for broken in result["broken"]:
             who = f"override: {broken['override']}" if broken["override"] else "nobody may override it"
-            session.out.failure(f"{document.get('model')}: {broken['sentence']} [{broken['rule']}; {who}]")
+            session.out.failure(f"{what}: {broken['sentence']} [{broken['rule']}; {who}]")
     session.out.value({"results": results})
     return 0 if all(result["allowed"] for result in results) else 3
+
+
+def _asked(path: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Model, what is asked about in words, and the request that asks."""
+    for document in read_documents(path):
+        model = str(document.get("model"))
+        if isinstance(aliases := document.get("aliases"), list):
+            for entry in aliases:
+                asked = {"model": model, **entry} if isinstance(entry, dict) else entry
+                name = entry.get("alias") if isinstance(entry, dict) else entry
+                yield model, f"{model} {name}", {"alias": asked}
+        elif "alias" in document:
+            yield model, f"{model} {document['alias']}", {"alias": document}
+        else:
+            yield model, model, {"plan" if "steps" in document else "route": document}

@@ -1,4 +1,4 @@
-"""`turnout model register` and `follow`: a model file from its source, checked, into the registry.
+"""`turnout model register`: a model file from its source, checked, into the registry.
 
 Sources are read on this machine, with this operator's rights; the control process gets bytes and lineage, and
 fetches nothing itself.
@@ -6,7 +6,6 @@ fetches nothing itself.
 
 import hashlib
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,14 +14,14 @@ from typing import Any
 import click
 
 from gateway.cli.pools import tell_until, wait_for_pool
+from gateway.cli.roll_out import Wish, plan_of, roll_out, until_ready, workers_like_baseline
 from gateway.cli.session import Command, Session, operator
 from gateway.cli.words import bytes_words, tensors_words
-from gateway.contract.errors import CallerError, TurnoutError
+from gateway.contract.errors import CallerError
 from gateway.contract.lineage import MAX_CARD_BYTES, MAX_ENTRIES
 from gateway.contract.names import is_model_name, is_version_name
 from gateway.sources.fetch import fetch
 from gateway.sources.fetched import Fetched, Limits
-from gateway.sources.mlflow import Mlflow, parse_mlflow
 
 _ROOTS = click.option(
     "--source-root", "roots", multiple=True, envvar="TURNOUT_SOURCE_ROOTS", metavar="FOLDER",
@@ -52,8 +51,8 @@ _DESCRIBING = (
     click.option(
         "--workers",
         type=click.IntRange(0, 64),
-        help="How many workers, when it is needed. Default for a new version: 1; with `deploy` as many as of "
-        "the one that it replaces.",
+        help="How many workers, when it is needed. Default for a new version: 1; with `deploy` and --rollout "
+        "as many as of the one that it replaces.",
     ),
     click.option("--always", is_flag=True, help="Keep its workers also while no route needs it."),
     _ROOTS,
@@ -82,6 +81,10 @@ def describing(command: Command) -> Command:
 @describing
 @click.option("--wait/--no-wait", default=True, help="Return when its workers are ready. Default: wait.")
 @click.option("--wait-s", type=click.FloatRange(0, 600), default=30.0, show_default=True, metavar="SECONDS")
+@click.option(
+    "--rollout", "plan", metavar="PLAN",
+    help="Then start its rollout: a template or YAML, as `turnout deploy`. Policy judges it as any.",
+)  # fmt: skip
 @operator
 def register(
     session: Session,
@@ -92,6 +95,7 @@ def register(
     hosts: tuple[str, ...],
     wait: bool,
     wait_s: float,
+    plan: str | None,
     **said: Any,
 ) -> int:
     """Store a model file and register it as a version: digest and signature are read from the file.
@@ -100,6 +104,10 @@ def register(
     """
     told = described(**said)
     check_names(name, version)
+    wish = None if plan is None else Wish(name, version, plan)
+    wanted = None if wish is None else plan_of(session, wish.plan)
+    if wish is not None and told["workers"] is None:
+        told["workers"] = workers_like_baseline(session, wish)
     with fetched(address, limits=Limits(roots=roots, hosts=hosts)) as found:
         sent = {**told, "source": told["source"] or found.address}
         result = send(session, name, version, found, sent)
@@ -109,7 +117,13 @@ def register(
     if wait and pool["wanted"]:
         code, pool = wait_for_pool(session, name, version, within_s=wait_s)
         tell_until(session, pool)
-    session.out.value({**result, "pool": pool})
+    rollout = None
+    if wish is not None and wanted is not None:
+        until_ready(session, wish, within_s=wait_s)
+        rollout = roll_out(session, wish, wanted)
+        if rollout is None:
+            session.out.line(f"{name} {version} answers all requests already")
+    session.out.value({**result, "pool": pool, **({} if wish is None else {"rollout": rollout})})
     return code
 
 
@@ -135,49 +149,6 @@ def described(
         "workers": workers,
         "keep": "always" if always else None,
     }
-
-
-@click.command()
-@click.argument("name", metavar="MODEL")
-@click.argument("address", metavar="mlflow://HOST/models:/NAME")
-@click.option("--alias", required=True, help="The alias of MLflow to follow, such as champion.")
-@click.option(
-    "--every-s", type=click.FloatRange(1, 86400), default=30.0, show_default=True, metavar="SECONDS"
-)
-@click.option("--once", is_flag=True, help="Look once and end.")
-@operator
-def follow(session: Session, name: str, address: str, alias: str, every_s: float, once: bool) -> int:
-    """Register what an alias of MLflow means whenever it moves, and say how to roll it out."""
-    named = parse_mlflow(address, alias=alias)
-    limits, last = Limits(), ""
-    while True:
-        try:
-            server = Mlflow(named.url, limits=limits)
-            try:
-                version = str(server.version(named).get("version", ""))
-            finally:
-                server.close()
-            if version != last:
-                _follow_to(session, name, named.at(version), version, limits=limits)
-                last = version
-        except TurnoutError as error:
-            if once:
-                raise
-            session.out.error(error)
-        if once:
-            return 0
-        time.sleep(every_s)
-
-
-def _follow_to(session: Session, name: str, address: str, version: str, *, limits: Limits) -> None:
-    check_names(name, version)
-    known = {item["model"]: item["versions"] for item in session.client.get("models")["models"]}
-    if version in known.get(name, []):
-        session.out.line(f"{name} {version} is registered already")
-        return
-    with fetched(address, limits=limits) as found:
-        report(session, send(session, name, version, found, {"source": found.address}))
-    session.out.line(f"to roll it out: turnout rollout start {name} --to {version} --plan standard")
 
 
 def send(

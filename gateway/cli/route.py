@@ -10,7 +10,16 @@ from gateway.cli.alias import resolve_aliases
 from gateway.cli.files import read_documents
 from gateway.cli.session import How, Session, mutating, operator, report_applied, report_change
 from gateway.cli.starting import with_workers
-from gateway.cli.words import age, document_lines, moment, parse_weights, quoted, shadow_words, split_words
+from gateway.cli.words import (
+    age,
+    document_lines,
+    follow_words,
+    moment,
+    parse_weights,
+    quoted,
+    shadow_words,
+    split_words,
+)
 
 
 @click.group()
@@ -43,6 +52,8 @@ def show(session: Session, model: str) -> int:
     by = f"{found['author']}, {age(found['at_ms'])}" if found["at_ms"] else "unknown"
     out.line(f"{model} at revision {found['revision']}, by {by}" + quoted(found["reason"]))
     _show_document(session, found["document"])
+    if found["following"] is not None:
+        out.line(f"  {'follows':<10} {follow_words(found['following'])}")
     _show_gateways(session, found)
     _show_problems(session, found)
     return 0
@@ -143,6 +154,27 @@ def fallback(session: Session, model: str, version: str | None, off: bool, how: 
     if (version is None) != off:
         raise click.UsageError("give the VERSION that steps in, or --off")
     return _edit(session, model, {"kind": "fallback", "version": version}, how)
+
+
+@route.command()
+@click.argument("model")
+@click.argument("alias_name", metavar="ALIAS", required=False)
+@click.option("--plan", metavar="NAME",
+    help="A template of rollouts (`turnout rollout plans`). Default: all requests at once.")  # fmt: skip
+@click.option("--off", is_flag=True, help="Follow no alias any more; traffic stays as it is.")
+@mutating
+@operator
+def follow(
+    session: Session, model: str, alias_name: str | None, plan: str | None, off: bool, how: How
+) -> int:
+    """Let the route follow an alias: when it moves, its version takes over, as policy allows.
+
+    turnout route follow digits champion --plan standard
+    """
+    if (alias_name is None) != off or (off and plan is not None):
+        raise click.UsageError("give the ALIAS to follow, with --plan NAME or without, or --off")
+    wish = None if off else {"alias": alias_name, "plan": plan}
+    return _edit(session, model, {"kind": "follow", "follow": wish}, how)
 
 
 @route.command()

@@ -35,6 +35,14 @@ def _condition(condition: Mapping[str, Any]) -> str:
     return f"{header} is {'present' if condition.get('present') else 'absent'}"
 
 
+def follow_words(following: Mapping[str, Any]) -> str:
+    """`champion (2) by plan standard: rolling: rollout r1 to 2 is running`."""
+    by = f"by plan {following['plan']}" if following["plan"] else "at once"
+    state = following["state"].replace("_", " ")
+    named = f"{following['alias']} ({following['version'] or 'no version'})"
+    return f"{named} {by}: {state}: {following['sentence']}"
+
+
 def document_lines(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What a route document says, as (name, text)."""
     lines = [("split", split_words(document["split"]))]

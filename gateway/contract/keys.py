@@ -93,6 +93,11 @@ def alias_field(model: str) -> str:
     return f"alias/{model}"
 
 
+def following_field(model: str) -> str:
+    """How the route answered the last move of the alias that it follows: `contract.alias.Following`."""
+    return f"following/{model}"
+
+
 # Data of one model: one slot each.
 def predictions(model: str, bucket: str) -> str:
     """Hash: prediction field -> record (`contract.record`); lives for the route's `record.ttl_s`."""

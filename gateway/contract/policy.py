@@ -20,6 +20,9 @@ Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Clock = Annotated[str, Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 
 
+_ANSWERS = (State.REGISTERED, State.VALIDATED, State.APPROVED, State.DEPRECATED)
+
+
 class Bound(Document):
     """Of a metric that was registered with the version."""
 
@@ -53,6 +56,19 @@ class Approvals(Document):
 
     count: int = Field(default=1, ge=1, le=8)
     role: Role = "approver"
+
+
+class AliasRule(Document):
+    """What an alias may name. A policy that has such rules freezes these aliases, too, while it freezes."""
+
+    names: tuple[Pattern, ...] = Field(
+        default=("*",), min_length=1, max_length=64, description="aliases that it is about, shell patterns"
+    )
+    states: tuple[State, ...] = Field(default=_ANSWERS, min_length=1, description="of the version it names")
+    approvals: Approvals | None = None
+
+    def is_about(self, alias: str) -> bool:
+        return any(fnmatchcase(alias, pattern) for pattern in self.names)
 
 
 class Freeze(Document):
@@ -107,7 +123,6 @@ class Retention(Document):
         return self
 
 
-_ANSWERS = (State.REGISTERED, State.VALIDATED, State.APPROVED, State.DEPRECATED)
 _COPIES = (State.REGISTERED, State.VALIDATED, State.APPROVED, State.DEPRECATED)
 
 
@@ -121,6 +136,7 @@ class Policy(Document):
     copies: tuple[State, ...] = Field(default=_COPIES, description="states in which it may be a shadow")
     requires: Requirements = Requirements()
     approvals: Approvals | None = None
+    aliases: tuple[AliasRule, ...] = Field(default=(), max_length=16)
     freezes: tuple[Freeze, ...] = Field(default=(), max_length=64)
     largest_step: Percent | None = Field(
         default=None, description="points of weight that a version may gain in one change"

@@ -184,6 +184,17 @@ class Record(Document):
         return slices
 
 
+class Follow(Document):
+    """The version that `alias` names shall answer: by a rollout with the named plan, or by a plain change."""
+
+    alias: ModelName
+    plan: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        description="name of a template of rollouts; absent = all requests at once",
+    )
+
+
 class Counting(Document):
     """Gateways note which units this version answers: `keys.units`. Set by a rollout's steps."""
 
@@ -206,6 +217,7 @@ class Route(Document):
     hedge: Hedge | None = None
     concurrency: Concurrency = Concurrency()
     record: Record = Record()
+    follow: Follow | None = None
     counting: Counting | None = None
 
     @model_validator(mode="before")

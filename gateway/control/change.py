@@ -20,6 +20,7 @@ from gateway.contract.errors import CallerError, ConflictError, UpstreamError
 from gateway.contract.rollout import Phase
 from gateway.contract.route import Route
 from gateway.control.applied import Applied, wait_until_served
+from gateway.control.follow_check import check_follow
 from gateway.control.governance import broken_by_change, refuse
 from gateway.control.parts import Parts
 from gateway.control.pools import ready_workers
@@ -133,7 +134,10 @@ async def check(
             versions=versions,
             ready=ready_workers(fleet.leases, versions),
         )
-        problems += [problem if len(planned) == 1 else f"{model}.{problem}" for problem in found.problems]
+        wrong, notes = await check_follow(parts, item.route, before=item.stored.route)
+        found_problems = found.problems + (() if item.is_return else wrong)
+        warnings[model] += notes + (wrong if item.is_return else ())
+        problems += [problem if len(planned) == 1 else f"{model}.{problem}" for problem in found_problems]
         refusals += found.refusals
         lacking += [{"model": model, "version": version} for version in found.without_workers]
         warnings[model] += found.warnings + (found.refusals if force else ())

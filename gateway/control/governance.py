@@ -2,7 +2,8 @@
 
 A policy that cannot be read refuses whatever it might be about: silence must not open a door. Approvals are
 compared with the dossier as it is now, which takes the model's evidence, so it is built only where a policy
-asks for approvals. Called by `control.change`, when a rollout starts, and by `api.governance`.
+asks for approvals. Called by `control.change`, when a rollout starts, when an alias moves
+(`control.aliases`), and by `api.governance`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,7 @@ from gateway.control.stored import readable
 from gateway.core.broken import Broken
 from gateway.core.compare import compare
 from gateway.core.dossier import dossier, dossier_hash
-from gateway.core.policy import ModelFacts, judge_change, judge_plan
+from gateway.core.policy import ModelFacts, judge_alias, judge_change, judge_plan
 from gateway.core.retention import judge_removal, routes_against
 
 EVIDENCE_MINUTES = 1440  # what a dossier says of the last day
@@ -95,6 +96,24 @@ async def kept_against(parts: Parts, policy: Policy) -> list[str]:
     return routes_against(policy, [route for route, _ in read if route is not None])
 
 
+async def broken_by_alias(
+    parts: Parts, model: str, alias: str, version: str, *, is_return: bool
+) -> tuple[Broken, ...]:
+    """Every rule that an alias would break that names this version."""
+    found = await policies_of(parts)
+    known = await known_of(parts, model, found.readable)
+    judged = judge_alias(
+        found.readable,
+        model=model,
+        alias=alias,
+        version=version,
+        known=known,
+        now=_now(),
+        is_return=is_return,
+    )
+    return judged if is_return else judged + _of_unreadable(found)
+
+
 def refuse(broken: Sequence[Broken], *, force: bool, reason: str, role: Role = Role.ADMIN) -> tuple[str, ...]:
     """Warnings for rules that were overridden; raises `refused`, with every rule's name, for the others."""
     if not broken:
@@ -132,13 +151,17 @@ async def known_of(
         except ValidationError:
             continue
         versions[version.version] = version
-    needs_dossiers = any(policy.approvals is not None and policy.is_about(model) for policy in policies)
+    needs_dossiers = any(_asks_for_approvals(policy) and policy.is_about(model) for policy in policies)
     return ModelFacts(
         versions=versions,
         standings=await standings_of(parts, model),
         authors={field.removeprefix(prefix): envelope.author for field, envelope in envelopes.items()},
         dossiers=await _hashes(parts, model, versions, plan) if needs_dossiers else {},
     )
+
+
+def _asks_for_approvals(policy: Policy) -> bool:
+    return policy.approvals is not None or any(rule.approvals is not None for rule in policy.aliases)
 
 
 async def standings_of(parts: Parts, model: str) -> dict[str, Standing]:

@@ -1,4 +1,4 @@
-"""Taking a version out of the registry, changing its tags (all that may change of it), and moving aliases.
+"""Taking a version out of the registry, and changing its tags: all that may change of it.
 
 A version that a route, an alias or a rollout names stays; the refusal says which. The commit rests on the
 revisions that were looked at, and those who name a version rest theirs on its being there: of a removal and
@@ -10,11 +10,9 @@ until `control.collect` finds that no version has it. Called by the handlers of 
 import uuid
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-
 from gateway.contract import keys
-from gateway.contract.alias import Aliases
 from gateway.contract.errors import CallerError, ConflictError
+from gateway.control.aliases import read_aliases
 from gateway.control.registry import registered
 from gateway.control.rollouts.found import find_rollout
 from gateway.control.stored import read_stored
@@ -89,49 +87,3 @@ async def retag(
     reason = f"tags of version {version} of {model}: {', '.join(sorted(tags))}"
     committed = await documents.commit([change], author=author, reason=reason, op_id=uuid.uuid4().hex)
     return kept, committed.revision
-
-
-async def read_aliases(documents: Documents, model: str) -> tuple[Aliases, int]:
-    """Aliases and their revision, 0 = none were ever set; unreadable ones count as none."""
-    envelope = await documents.get(keys.alias_field(model))
-    if envelope is None:
-        return Aliases(), 0
-    try:
-        return Aliases.model_validate(envelope.doc), envelope.revision
-    except ValidationError:
-        return Aliases(), envelope.revision
-
-
-async def move_alias(
-    documents: Documents,
-    model: str,
-    alias: str,
-    version: str | None,
-    *,
-    expected_revision: int | None,
-    author: str,
-    reason: str,
-) -> tuple[Aliases, int, bool]:
-    """Aliases, their revision, and whether anything changed; version None removes the alias."""
-    before, revision = await read_aliases(documents, model)
-    if version is not None:
-        await registered(documents, model, version)
-    elif alias not in before.aliases:
-        raise CallerError("not_found", f"{model} has no alias {alias}")
-    asked = revision if expected_revision is None else expected_revision
-    after = {name: named for name, named in before.aliases.items() if name != alias}
-    after |= {} if version is None else {alias: version}
-    if after == before.aliases and asked == revision:
-        return before, revision, False
-    try:
-        aliases = Aliases(aliases=after)
-    except ValidationError:
-        raise CallerError("invalid_document", f"{model} has too many aliases") from None
-    change = Change(keys.alias_field(model), aliases.model_dump(mode="json"), expected_revision=asked)
-    words = f"alias {alias} of {model}: {before.aliases.get(alias, 'none')} -> {version or 'none'}"
-    said = f"{words} ({reason})" if reason else words
-    requires: dict[str, int | None] = {} if version is None else {keys.version_field(model, version): None}
-    committed = await documents.commit(
-        [change], author=author, reason=said, op_id=uuid.uuid4().hex, requires=requires
-    )
-    return aliases, committed.revision, True

@@ -85,6 +85,8 @@ def _told(route: Route | None) -> dict[str, str]:
     if route.record.slices:
         told["record.slices"] = ", ".join(route.record.slices)
     told["record.tolerance"] = f"{route.record.tolerance:.10g}"
+    if route.follow is not None:
+        told |= {f"follow.{name}": value for name, value in route.follow.model_dump().items()}
     return {path: value for path, value in told.items() if value is not None}
 
 

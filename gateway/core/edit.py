@@ -16,7 +16,17 @@ from pydantic import Field, ValidationError
 from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError
 from gateway.contract.names import VersionName
-from gateway.contract.route import MAX_SHADOWS, Document, Match, Route, Rule, Shadow, Weight, problems_of
+from gateway.contract.route import (
+    MAX_SHADOWS,
+    Document,
+    Follow,
+    Match,
+    Route,
+    Rule,
+    Shadow,
+    Weight,
+    problems_of,
+)
 
 
 class Replace(Document):
@@ -68,6 +78,13 @@ class SetFallback(Document):
     version: VersionName | None
 
 
+class SetFollow(Document):
+    """Which alias the route follows, and by which plan; null = its versions move only by hand."""
+
+    kind: Literal["follow"]
+    follow: Follow | None
+
+
 class Rollback(Document):
     """An earlier form of the route; without `to`, the one before the last change."""
 
@@ -80,7 +97,16 @@ class Delete(Document):
 
 
 Edit = Annotated[
-    Replace | SetSplit | SetShadows | Pin | AddRule | RemoveRule | SetFallback | Rollback | Delete,
+    Replace
+    | SetSplit
+    | SetShadows
+    | Pin
+    | AddRule
+    | RemoveRule
+    | SetFallback
+    | SetFollow
+    | Rollback
+    | Delete,
     Field(discriminator="kind"),
 ]
 
@@ -111,7 +137,9 @@ def edit_route(model: str, current: Route | None, edit: Edit, *, history: Sequen
             return _edit_part(_existing(model, current), edit)
 
 
-def _edit_part(route: Route, edit: SetShadows | Pin | AddRule | RemoveRule | SetFallback) -> Edited:
+def _edit_part(
+    route: Route, edit: SetShadows | Pin | AddRule | RemoveRule | SetFallback | SetFollow
+) -> Edited:
     match edit:
         case SetShadows(shadows=shadows):
             kept = {shadow.version: shadow.match for shadow in route.shadows}
@@ -137,6 +165,8 @@ def _edit_part(route: Route, edit: SetShadows | Pin | AddRule | RemoveRule | Set
             return Edited(_without_rule(route, name))
         case SetFallback(version=version):
             return Edited(_changed(route, fallback=version))
+        case SetFollow(follow=follow):
+            return Edited(_changed(route, follow=None if follow is None else follow.model_dump()))
         case _:
             assert_never(edit)
 

@@ -1,8 +1,8 @@
 """Which rules would a change break? Every one of them, with the rule's name and what to do.
 
-Pure: the control API reads the policies, versions and standings, and asks here before every commit of a route
-and before a rollout starts. Taking traffic away is never refused, and of a rollback only what would bring a
-dead version back: a rule that stands in the way of a rollback does harm.
+Pure: the control API reads the policies, versions and standings, and asks here before every commit of a
+route, before a rollout starts and before an alias moves. Taking traffic away is never refused, and of a
+rollback only what would bring a dead version back: a rule that stands in the way of a rollback does harm.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from pydantic import AwareDatetime
 
 from gateway.contract.access import Role
 from gateway.contract.plan import Plan
-from gateway.contract.policy import Policy
+from gateway.contract.policy import AliasRule, Approvals, Policy
 from gateway.contract.route import Route
 from gateway.contract.standing import Standing, State
 from gateway.contract.version import Version
@@ -87,9 +87,43 @@ def judge_plan(
     return tuple(found)
 
 
-def is_approved(policy: Policy, version: str, known: ModelFacts) -> tuple[bool, str]:
+def judge_alias(
+    policies: Sequence[Policy],
+    *,
+    model: str,
+    alias: str,
+    version: str,
+    known: ModelFacts,
+    now: AwareDatetime,
+    is_return: bool = False,
+) -> tuple[Broken, ...]:
+    """Of an alias that shall name this version. `is_return`: it named it just before, so only a dead version
+    is refused. A removal is not judged: it moves nobody."""
+    found = [*_dead({version}, set(), known, model)]
+    for policy in () if is_return else policies:
+        rules = [rule for rule in policy.aliases if rule.is_about(alias)] if policy.is_about(model) else []
+        for rule in rules:
+            found += _alias_rule(policy, rule, alias, version, known)
+        if rules:
+            found += _freezes(policy, now)
+    return tuple(found)
+
+
+def _alias_rule(
+    policy: Policy, rule: AliasRule, alias: str, version: str, known: ModelFacts
+) -> Iterator[Broken]:
+    state = known.state(version)
+    if state not in rule.states and state not in _DEAD:
+        names = ", ".join(item.value for item in rule.states)
+        said = f"version {version} is {state.value}; what {alias} names must be one of: {names}"
+        yield broken(policy, "aliases.states", said)
+    is_enough, missing = is_approved(rule.approvals, version, known)
+    if not is_enough:
+        yield broken(policy, "aliases.approvals", f"version {version} has {missing}, which {alias} asks for")
+
+
+def is_approved(wanted: Approvals | None, version: str, known: ModelFacts) -> tuple[bool, str]:
     """And what is missing, in words."""
-    wanted = policy.approvals
     if wanted is None:
         return True, ""
     standing = known.standings.get(version)
@@ -178,7 +212,7 @@ def _requirements(policy: Policy, gained: set[str], known: ModelFacts) -> Iterat
 
 def _approvals(policy: Policy, gained: set[str], known: ModelFacts) -> Iterator[Broken]:
     for version in sorted(gained):
-        is_enough, missing = is_approved(policy, version, known)
+        is_enough, missing = is_approved(policy.approvals, version, known)
         if not is_enough:
             yield broken(policy, "approvals", f"version {version} has {missing}")
 

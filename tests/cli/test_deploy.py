@@ -9,7 +9,7 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
-from gateway.cli import deploy
+from gateway.cli import deploy, roll_out
 from gateway.cli.deploy_summary import deployed_page
 from gateway.contract.rollout import ENDED, Phase
 from gateway.core.page import markdown
@@ -118,13 +118,13 @@ def test_of_two_that_start_at_once_the_slower_follows_the_rollout_of_the_faster(
 ) -> None:
     pipeline.use(SLOW)
     assert pipeline.deploy("b").code == 0
-    known, looks = deploy._known, []
+    known, looks = roll_out._known, []
 
     def not_yet(*wanted: Any) -> Any:
         looks.append(wanted)
         return None if len(looks) == 1 else known(*wanted)
 
-    monkeypatch.setattr(deploy, "_known", not_yet)
+    monkeypatch.setattr(roll_out, "_known", not_yet)
     slower = pipeline.deploy("b")
     assert (slower.code, len(looks)) == (0, 2), slower.err
 

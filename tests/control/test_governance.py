@@ -188,3 +188,37 @@ async def test_a_rollout_starts_only_where_policy_lets_its_plan_pass(api: httpx2
     assert (await api.get("/models/digits/rollout")).status_code == 404
     forced = await post(api, "/models/digits/rollouts", **wish, force=True, reason="fire")
     assert forced["status"] == 201
+
+
+async def put_alias(api: httpx2.AsyncClient, version: str | None, **how: Any) -> Any:
+    reply = await api.put("/models/digits/aliases/champion", json={"version": version, **how})
+    return {"status": reply.status_code, **reply.json()}
+
+
+async def test_an_alias_is_moved_as_policy_says_and_a_refusal_names_the_rule(api: httpx2.AsyncClient) -> None:
+    assert (await put_alias(api, "1"))["status"] == 200
+    await put_policy(api, aliases=[{"names": ["champion"], "states": ["approved"]}])
+    refused = await put_alias(api, "2")
+    assert (refused["status"], refused["rules"]) == (403, ["strict.aliases.states"])
+    asked = {"model": "digits", "alias": "champion", "version": "2"}
+    checked = await post(api, "/policies/check", alias=asked)
+    assert [item["rule"] for item in checked["broken"]] == ["strict.aliases.states"]
+    assert (await put_alias(api, "2", dry_run=True))["status"] == 403
+    assert (await api.get("/models/digits/aliases")).json()["aliases"] == {"champion": "1"}
+    await approve(api, "2")
+    assert (await post(api, "/policies/check", alias=asked))["allowed"]
+    assert (await put_alias(api, "2", dry_run=True))["changed"]
+    assert (await api.get("/models/digits/aliases")).json()["aliases"] == {"champion": "1"}
+    assert (await put_alias(api, "2"))["aliases"] == {"champion": "2"}
+    assert (await put_alias(api, "1"))["status"] == 200  # back to what it named before
+    assert (await put_alias(api, "3"))["status"] == 403
+    assert (await put_alias(api, None))["aliases"] == {}  # moves nobody
+
+
+async def test_an_alias_moved_against_policy_is_an_override_in_the_audit(api: httpx2.AsyncClient) -> None:
+    await put_policy(api, aliases=[{"states": ["approved"]}])
+    assert (await put_alias(api, "2", force=True))["status"] == 403
+    forced = await put_alias(api, "2", force=True, reason="fire")
+    assert (forced["status"], "overridden" in forced["warnings"][0]) == (200, True)
+    newest = (await api.get("/audit")).json()["entries"][0]
+    assert "strict.aliases.states" in str(newest)

@@ -14,7 +14,7 @@ from gateway.contract.standing import NEXT, Approval, Standing, State
 from gateway.contract.version import Version
 from gateway.core.dossier import dossier, dossier_hash
 from gateway.core.freeze import is_frozen
-from gateway.core.policy import ModelFacts, judge_change, judge_plan
+from gateway.core.policy import ModelFacts, judge_alias, judge_change, judge_plan
 from tests.core.test_check import route, version
 
 NOW = datetime(2026, 5, 6, 12, 0, tzinfo=UTC)  # a Wednesday
@@ -207,3 +207,37 @@ def test_a_policy_that_makes_no_sense_is_refused(document: dict[str, Any]) -> No
 def test_every_state_can_be_left() -> None:
     assert set(NEXT) == set(State)
     assert all(NEXT.values())
+
+
+ALIASES = [{"names": ["champion"], "states": ["approved"], "approvals": {"count": 1}}]
+
+
+def alias_rules(
+    rule: Policy, alias: str = "champion", *, of: ModelFacts, is_return: bool = False
+) -> list[str]:
+    found = judge_alias(
+        [rule], model="digits", alias=alias, version="2", known=of, now=NOW, is_return=is_return
+    )
+    return [item.rule for item in found]
+
+
+def test_an_alias_names_only_what_its_rule_allows() -> None:
+    rule = policy(aliases=ALIASES)
+    assert alias_rules(rule, of=known()) == ["production.aliases.states", "production.aliases.approvals"]
+    assert alias_rules(rule, "staging", of=known()) == []
+    let_in = known(standing("2", State.APPROVED, approvals=(approval("bob"),)))
+    assert alias_rules(rule, of=let_in) == []
+    lapsed = known(standing("2", State.APPROVED, approvals=(approval("bob", seen="c" * 64),)))
+    assert alias_rules(rule, of=lapsed) == ["production.aliases.approvals"]
+
+
+def test_a_policy_without_rules_for_aliases_freezes_none() -> None:
+    freezes = [{"name": "now", "begins": NOW - timedelta(hours=1), "ends": NOW + timedelta(hours=1)}]
+    assert alias_rules(policy(freezes=freezes), of=known()) == []
+    assert alias_rules(policy(freezes=freezes, aliases=[{}]), of=known()) == ["production.freezes"]
+
+
+def test_an_alias_moves_back_always_but_never_to_a_dead_version() -> None:
+    assert alias_rules(policy(aliases=ALIASES), of=known(), is_return=True) == []
+    dead = known(standing("2", State.QUARANTINED))
+    assert alias_rules(policy(), of=dead, is_return=True) == ["state"]

@@ -9,16 +9,18 @@ from pydantic import AwareDatetime, Field
 
 from gateway.contract import keys
 from gateway.contract.errors import CallerError
-from gateway.contract.names import VersionName
+from gateway.contract.names import ModelName, VersionName
 from gateway.contract.plan import Plan
 from gateway.contract.policy import Policy
 from gateway.contract.route import Document, Route
 from gateway.contract.standing import ENDED, NEXT, Approval, Digest, Standing, State
 from gateway.contract.version import Version
+from gateway.control.aliases import is_return
 from gateway.control.api.paths import ModelPath, VersionPath
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
 from gateway.control.governance import (
+    broken_by_alias,
     broken_by_change,
     broken_by_plan,
     dossier_of,
@@ -45,11 +47,18 @@ class PolicyWish(Document):
     reason: Reason = ""
 
 
+class AliasWish(Document):
+    model: ModelName
+    alias: ModelName
+    version: VersionName
+
+
 class CheckWish(Document):
-    """Exactly one of a route and a plan."""
+    """Exactly one of a route, a plan, and an alias with the version that it shall name."""
 
     route: Route | None = None
     plan: Plan | None = None
+    alias: AliasWish | None = None
 
 
 class StateWish(Document):
@@ -125,16 +134,22 @@ async def remove_policy(
 
 @router.post("/policies/check")
 async def check_policies(wish: CheckWish, control: Control) -> dict[str, Any]:
-    """What policy would say to a route or a plan now; nothing is written."""
-    if wish.route is not None and wish.plan is None:
-        before = (await read_stored(control.documents, wish.route.model)).route
-        broken = await broken_by_change(control, before=before, after=wish.route, is_return=False)
-    elif wish.plan is not None and wish.route is None:
-        if wish.plan.model is None or wish.plan.candidate is None:
-            raise CallerError("invalid_document", "plan: name its model and its candidate")
-        broken = await broken_by_plan(control, wish.plan)
-    else:
-        raise CallerError("bad_request", "give exactly one of `route` and `plan`")
+    """What policy would say to a route, a plan or an alias now; nothing is written."""
+    match wish:
+        case CheckWish(route=Route() as route, plan=None, alias=None):
+            before = (await read_stored(control.documents, route.model)).route
+            broken = await broken_by_change(control, before=before, after=route, is_return=False)
+        case CheckWish(route=None, plan=Plan() as plan, alias=None):
+            if plan.model is None or plan.candidate is None:
+                raise CallerError("invalid_document", "plan: name its model and its candidate")
+            broken = await broken_by_plan(control, plan)
+        case CheckWish(route=None, plan=None, alias=AliasWish(model=model, alias=alias, version=version)):
+            await registered(control.documents, model, version)
+            broken = await broken_by_alias(
+                control, model, alias, version, is_return=await is_return(control, model, alias, version)
+            )
+        case _:
+            raise CallerError("bad_request", "give exactly one of `route`, `plan` and `alias`")
     return {
         "allowed": not broken,
         "broken": [

@@ -17,6 +17,7 @@ from gateway.control.caller import Caller, Known
 from gateway.control.change import Changed, Intent, check, commit, plan
 from gateway.control.cutover import cut
 from gateway.control.parts import Author, Control, Parts
+from gateway.control.rollouts.followed import told_followed
 from gateway.control.stored import Stored, read_stored, readable
 from gateway.core.diff import differences
 from gateway.core.edit import Edit, Replace
@@ -127,6 +128,7 @@ async def show_route(model: ModelPath, control: Control, response: Response) -> 
         "document": stored.document,
         "problems": stored.problems,
         "last_good_revision": await _last_good(control, stored),
+        "following": await _following(control, stored),
         "gateways": [
             {
                 "gateway_id": gateway.gateway_id,
@@ -242,6 +244,12 @@ async def diff(wish: DiffRequest, control: Control, caller: Caller) -> dict[str,
         changes = [*stored.problems, *map(str, differences(stored.route, route))]
         results.append({"model": route.model, "revision": stored.revision, "changes": changes})
     return {"drift": any(result["changes"] for result in results), "results": results}
+
+
+async def _following(control: Parts, stored: Stored) -> dict[str, Any] | None:
+    if stored.route is None or stored.route.follow is None:
+        return None
+    return await told_followed(control.documents, stored.model, leader=await control.leases.leader())
 
 
 async def _last_good(control: Parts, stored: Stored) -> int | None:

@@ -6,6 +6,7 @@ Called by `control.rollouts.controller`.
 """
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.contract import keys
@@ -53,13 +54,15 @@ async def commit_transition(
     author: str,
     fence: int | None = None,
     is_new: bool = False,
+    beside: Sequence[Change] = (),
 ) -> Committed:
-    """The rollout and, where it changes, the route: together, from these revisions, or not at all. Versions
-    that are new to either must still be registered."""
+    """The rollout, where it changes the route, and what is to be beside: together, from these revisions, or
+    not at all. Versions that are new to them must still be registered."""
     rollout, route = counting(rollout, route, present=present)
     changes = [Change(keys.rollout_field(rollout.model), rollout_document(rollout), revision)]
     if route is not None:
         changes.append(Change(keys.route_field(rollout.model), document_of(route), route_revision))
+    changes += beside
     reason = rollout.events[-1].sentence if rollout.events else rollout.sentence
     requires: dict[str, int | None] = dict.fromkeys(added_versions(route, before=present))
     if is_new:

@@ -8,7 +8,7 @@ abort. Called by the handlers of rollouts.
 import asyncio
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
@@ -29,6 +29,7 @@ from gateway.control.wanted import asked_until_ms, readable_wanted, scale
 from gateway.core.check import no_worker
 from gateway.core.rollout_actions import Commit
 from gateway.core.rollout_commands import aborted, paused, promoted, resumed, started
+from gateway.store.documents import Change
 
 ATTEMPTS = 5  # of a command that loses against others
 ABORT_FOR_S = 10.0
@@ -58,8 +59,10 @@ async def start(
     dry_run: bool,
     force: bool = False,
     role: Role = Role.ADMIN,
+    beside: Callable[[Rollout], Sequence[Change]] = lambda rollout: (),
+    fence: int | None = None,
 ) -> Found:
-    """The rollout at its first step.
+    """The rollout at its first step. `beside` is committed with it; `fence`: only while this one leads.
 
     Raises CallerError with every problem of the plan at once, then with every rule of policy that it breaks.
     """
@@ -84,8 +87,26 @@ async def start(
     if dry_run:
         return Found(made.rollout, 0)
     await _enough_workers(parts, made.rollout, author=author, now_ms=fleet.now_ms)
-    revision = 0 if newest is None else newest.revision
-    return await _commit(parts, made, revision=revision, stored=stored, author=author, is_new=True)
+    return await _commit(
+        parts,
+        made,
+        revision=0 if newest is None else newest.revision,
+        stored=stored,
+        author=author,
+        is_new=True,
+        beside=beside(made.rollout),
+        fence=fence,
+    )
+
+
+async def abort_by_follower(
+    parts: Parts, model: str, *, author: str, reason: str, keep_route: bool, fence: int
+) -> None:
+    """Ends the rollout that goes on, because the alias that began it names another version now."""
+    found = await the_rollout(parts.documents, model)
+    if not found.rollout.is_over:
+        wish = Wish("abort", author=author, reason=reason, keep_route=keep_route)
+        await _attempt(parts, found, wish, fence=fence)
 
 
 async def command(parts: Parts, model: str, wish: Wish) -> Found:
@@ -120,12 +141,12 @@ async def command(parts: Parts, model: str, wish: Wish) -> Found:
             ) from None
 
 
-async def _attempt(parts: Parts, found: Found, wish: Wish) -> Found:
+async def _attempt(parts: Parts, found: Found, wish: Wish, *, fence: int | None = None) -> Found:
     rollout = found.rollout
     stored = await read_stored(parts.documents, rollout.model)
     now_ms = (await parts.fleet.workers()).now_ms
     made = _decided(rollout, wish, stored, now_ms=now_ms)
-    return await _commit(parts, made, revision=found.revision, stored=stored, author=wish.author)
+    return await _commit(parts, made, revision=found.revision, stored=stored, author=wish.author, fence=fence)
 
 
 def _decided(rollout: Rollout, wish: Wish, stored: Stored, *, now_ms: int) -> Commit:
@@ -157,7 +178,15 @@ def _decided(rollout: Rollout, wish: Wish, stored: Stored, *, now_ms: int) -> Co
 
 
 async def _commit(
-    parts: Parts, made: Commit, *, revision: int, stored: Stored, author: str, is_new: bool = False
+    parts: Parts,
+    made: Commit,
+    *,
+    revision: int,
+    stored: Stored,
+    author: str,
+    is_new: bool = False,
+    beside: Sequence[Change] = (),
+    fence: int | None = None,
 ) -> Found:
     committed = await commit_transition(
         parts.documents,
@@ -168,6 +197,8 @@ async def _commit(
         route_revision=stored.revision,
         author=author,
         is_new=is_new,
+        beside=beside,
+        fence=fence,
     )
     return Found(made.rollout.as_of(committed.revision), committed.revision)
 

@@ -1,4 +1,5 @@
-"""The loop that moves rollouts on: look, decide, act, for each of them, while this process leads.
+"""The loop that moves rollouts on: look, decide, act, for each of them, while this process leads. So do
+routes that follow an alias (`follow`).
 
 Everything that counts is in Redis, so this process may die at any statement and another one goes on. Each
 rollout is looked at by its own task, so that one whose workers or documents are bad keeps no other waiting;
@@ -18,6 +19,7 @@ from gateway.contract.errors import ConflictError, FencedError, TurnoutError, Up
 from gateway.control.rollouts.act import Actor
 from gateway.control.rollouts.check import CandidateCheck
 from gateway.control.rollouts.external import External
+from gateway.control.rollouts.follow import Follower
 from gateway.control.rollouts.found import find_rollout
 from gateway.control.rollouts.live import LiveRollouts
 from gateway.control.rollouts.notify import Notifier
@@ -45,6 +47,7 @@ class Controller:
     observer: Observer
     check: CandidateCheck
     external: External
+    follower: Follower
     notifier: Notifier
     tick_s: float
     holder: str = field(default_factory=holder_name)
@@ -74,6 +77,7 @@ class Controller:
             if await self._leads():
                 for model in await self._models():
                     self._start_look(model)
+                self.follower.start_round(self.fence, self._live.changed())
                 self.notifier.start_round(self.fence)
         except FencedError as error:
             self._lose(error.message)
@@ -93,6 +97,7 @@ class Controller:
             return False
         if self.fence != found.fence:
             self.observer.forget()
+            self._live.look_at_all()
             log.info("leads the rollouts", extra={"holder": self.holder, "fence": found.fence})
         self.fence = found.fence
         return True
@@ -167,6 +172,7 @@ class Controller:
             task.cancel()
         await asyncio.gather(*looks, return_exceptions=True)
         await self.external.aclose()
+        await self.follower.aclose()
         await self.notifier.aclose()
         if self.fence is not None:
             try:

@@ -8,6 +8,7 @@ from gateway.control.parts import Parts
 from gateway.control.rollouts.check import CandidateCheck
 from gateway.control.rollouts.controller import Controller
 from gateway.control.rollouts.external import External
+from gateway.control.rollouts.follow import Follower
 from gateway.control.rollouts.notify import Notifier
 from gateway.control.rollouts.observe import Observer
 from gateway.control.rollouts.outside import Outside
@@ -22,6 +23,7 @@ def make_controller(parts: Parts) -> Controller:
         observer=Observer(parts.documents, parts.fleet, parts.predictions, parts.leases),
         check=CandidateCheck(parts.documents, parts.fleet, parts.probe, samples=parts.predictions.samples),
         external=External(outside),
+        follower=Follower(parts),
         notifier=Notifier(parts.documents, parts.leases, outside, secret=settings.webhook_secret),
         tick_s=settings.rollout_tick_s,
     )
