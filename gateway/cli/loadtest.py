@@ -10,7 +10,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 from pydantic import ValidationError
@@ -19,6 +18,7 @@ from gateway.cli.files import read_documents
 from gateway.cli.loadtest_inputs import inputs_of, recorded_inputs
 from gateway.cli.loadtest_report import Progress, show, write
 from gateway.cli.loadtest_run import drive, join
+from gateway.cli.loadtest_target import target_of
 from gateway.cli.session import Session, operator
 from gateway.cli.words import parse_since
 from gateway.loadtest import earlier
@@ -28,7 +28,6 @@ from gateway.loadtest.schedule import total_s
 from gateway.loadtest.thresholds import Threshold, parse
 from gateway.settings import config_dir
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 STOPPED = 130
 
 
@@ -118,7 +117,7 @@ def loadtest(
     scenario = _scenario(options)
     thresholds = _thresholds(fail_if or scenario.fail_if)
     before = None if compare_ is None else _earlier(compare_)
-    _check_host(options["url"], options["allow_host"])
+    target_of(options["url"], options["allow_host"])
     run = Run(
         scenario=scenario,
         url=options["url"].rstrip("/"),
@@ -241,16 +240,6 @@ def _earlier(path: Path) -> Mapping[str, Any]:
         raise click.UsageError(f"{file}: {error.strerror}") from None
     except ValueError as error:
         raise click.UsageError(f"{file}: {error}") from None
-
-
-def _check_host(url: str, allowed: Sequence[str]) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise click.UsageError(f"{url} is not a URL: give one like http://127.0.0.1:8080")
-    if parts.hostname not in LOOPBACK and parts.hostname not in allowed:
-        raise click.UsageError(
-            f"{parts.hostname} is not this machine: if it is yours to load, say --allow-host {parts.hostname}"
-        )
 
 
 def _check_duration(run: Run, most: str) -> None:
