@@ -215,7 +215,7 @@ def _tell(
     )
     out.line(f"{model}: {rounds} rounds of {slots[0].requests} requests, the median of the rounds")
     out.table(
-        ("version", "cpu µs>", "p50 ms>", "p99 ms>", "requests/s>", "failed>", "score>"),
+        ("version", "cpu us>", "p50 ms>", "p99 ms>", "requests/s>", "failed>", "score>"),
         [
             (
                 version,
@@ -230,11 +230,13 @@ def _tell(
     for found in ratios:
         out.line(found.sentence)
     for pair in pairs:
-        apart = "" if pair.apart is None else f", on average {pair.apart:.4g} apart"
-        out.line(
-            f"{pair.one} and {pair.other} gave the same answer to {pair.share.value:.1%} "
-            f"[{100 * pair.share.low:.1f} {100 * pair.share.high:.1f}] of {pair.share.n} inputs{apart}"
+        told = (
+            f"gave the same answer to {pair.share.value:.1%} "
+            f"[{100 * pair.share.low:.1f} {100 * pair.share.high:.1f}] of {pair.share.n} inputs"
+            if pair.apart is None
+            else f"are {pair.apart:.4g} apart on average, over {pair.share.n} inputs"
         )
+        out.line(f"{pair.one} and {pair.other} {told}")
     for warning in warnings:
         out.warning(warning)
 

@@ -1,13 +1,14 @@
 """Runs the driver's processes of a load test, and hands on what they say.
 
 The driver patches its process for gevent, so that it never shares one with a command. Ctrl-C asks it to end
-in good order; a second one kills it. Called by `turnout loadtest`.
+in good order; another one, a second or more later, ends it at once. Called by `turnout loadtest`.
 """
 
 import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -18,6 +19,7 @@ from gateway.loadtest.scenario import Run
 from gateway.loadtest.tally import Tally
 
 END_S = 15.0
+SAME_S = 1.0  # within this time a second Ctrl-C is the first one: `timeout` sends two, and fingers do
 
 
 @dataclass(slots=True)
@@ -79,6 +81,8 @@ def _follow(
             progress(line["progress"])
         elif "tally" in line:
             return Driven(Tally.from_json(line["tally"]), line["interrupted"], line["problems"])
+    if told.asked_s is not None:  # so early that it had not begun
+        return Driven(Tally(), True)
     raise TurnoutError("internal", "the driver ended without a result; the lines above say why")
 
 
@@ -87,7 +91,7 @@ class _Lines:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
-        self.is_ending = False
+        self.asked_s: float | None = None  # when it was asked to end
 
     def next(self) -> dict[str, Any] | None:
         output: IO[str] | None = self.process.stdout
@@ -97,10 +101,12 @@ class _Lines:
             try:
                 line = output.readline()
             except KeyboardInterrupt:
-                if self.is_ending:
+                now_s = time.monotonic()
+                if self.asked_s is None:
+                    self.asked_s = now_s
+                    self.process.terminate()
+                elif now_s > self.asked_s + SAME_S:
                     raise
-                self.is_ending = True
-                self.process.terminate()
         found: dict[str, Any] | None = json.loads(line) if line.startswith("{") else None
         return found
 

@@ -6,6 +6,7 @@ matplotlib is loaded only when a picture is asked for; it is the optional extra 
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
@@ -118,8 +119,11 @@ def plot_latencies(series: Sequence[Mapping[str, Any]], figure: Any) -> Any:
     for name, colour in (("p50", "tab:blue"), ("p99", "tab:orange"), ("max", "tab:red")):
         known = [(point["at_s"], point[f"{name}_ms"]) for point in series if point[f"{name}_ms"] is not None]
         axes.plot([at_s for at_s, _ in known], [ms for _, ms in known], color=colour, label=name)
-    if any(point["max_ms"] is not None for point in series):
+    if highest := [point["max_ms"] for point in series if point["max_ms"]]:
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        lowest = min(point["p50_ms"] for point in series if point["p50_ms"])
+        axes.yaxis.set_minor_formatter("{x:g}" if max(highest) < 20 * lowest else "")
     axes.set_ylabel("milliseconds")
     axes.set_xlabel("seconds from the start")
     axes.legend()
@@ -136,8 +140,7 @@ def plot_versions(
         for place, (version, rounds) in enumerate(values.items()):
             (drawn,) = axes.plot([place] * len(rounds), rounds, "o", alpha=0.5, label=version)
             if rounds:
-                middle = sorted(rounds)[len(rounds) // 2]
-                axes.hlines(middle, place - 0.3, place + 0.3, color=drawn.get_color())
+                axes.hlines(median(rounds), place - 0.3, place + 0.3, color=drawn.get_color())
         axes.set_xticks(range(len(values)), [f"version {version}" for version in values], rotation=30)
         axes.set_ylim(bottom=0)
         axes.set_title(name, fontsize=9)

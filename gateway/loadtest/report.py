@@ -89,8 +89,9 @@ def page(found: Mapping[str, Any], *, when: str, verdicts: Sequence[str], change
     """`verdicts` are the sentences of the thresholds."""
     scenario = found["scenario"]
     asked = (
-        f"{scenario['loop']} loop, {len(scenario['phases'])} phases, scale {found['scale']:g}, "
-        f"{found['processes']} processes, {found['inputs']} inputs, against {found['url']}"
+        f"{scenario['loop']} loop, {_counted(len(scenario['phases']), 'phase')}, scale {found['scale']:g}, "
+        f"{_counted(found['processes'], 'process')}, {_counted(found['inputs'], 'input')}, "
+        f"against {found['url']}"
         + ("" if found["pinned"] is None else f", all pinned to version {found['pinned']}")
     )
     stopped = ("It was stopped before its end.",) if found["is_interrupted"] else ()
@@ -117,7 +118,12 @@ def page(found: Mapping[str, Any], *, when: str, verdicts: Sequence[str], change
     if found["warnings"]:
         sections.insert(0, Section("Read this first", tuple(found["warnings"])))
     title = f"Load test of {found['model']}, {when}"
-    return Page(title, (scenario.get("description") or "", asked, *stopped), tuple(sections))
+    about = (scenario["description"],) if scenario.get("description") else ()
+    return Page(title, (*about, asked, *stopped), tuple(sections))
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count:,} {what}{'es' if what.endswith('s') else 's'}"
 
 
 def _score(row: Mapping[str, Any]) -> str:
