@@ -60,9 +60,8 @@ def main() -> int:
     save("driver", {"setting": {"seconds": seconds}, "summary": [asdict(each) for each in found]})
     promised = next(each for each in found if each.rate == AT)
     is_kept = abs(promised.rate_off) <= WITHIN
-    say(
-        f"{'kept' if is_kept else 'BROKEN'}: at {AT} requests a second within {WITHIN:.0%} of what was asked for"
-    )
+    verdict = "kept" if is_kept else "BROKEN"
+    say(f"{verdict}: at {AT} requests a second the rate is at most {WITHIN:.0%} off")
     return 0 if is_kept else 1
 
 

@@ -59,7 +59,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 # The commands that start a process or read Turnout's data files, and the one that mends access in Redis
 # itself; every other command reaches the rest by HTTP.
 PROCESS_COMMANDS = {
-    "gateway", "control", "supervisor", "worker", "up", "demo", "recover", "loadtest", "loadtest_inputs",
+    "gateway", "control", "supervisor", "worker", "up", "demo", "recover", "loadtest_inputs",
+    "loadtest_scenario",
 }  # fmt: skip
 NO_SUCH_IN_CORE = {
     "asyncio", "concurrent", "datetime", "http", "httpx2", "io", "logging", "multiprocessing", "os",

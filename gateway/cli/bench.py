@@ -6,8 +6,7 @@ Needs idle workers, since other requests would be in their CPU time and queues: 
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from statistics import quantiles
@@ -15,15 +14,14 @@ from typing import Any
 
 import click
 
+from gateway.cli.bench_report import draw, show
 from gateway.cli.bench_workers import Used, others_per_second, used
 from gateway.cli.loadtest_inputs import inputs_of, recorded_inputs
-from gateway.cli.loadtest_target import target_of
+from gateway.cli.loadtest_target import check_names, target_of
 from gateway.cli.session import Session, operator
 from gateway.contract.errors import TurnoutError
-from gateway.loadtest.agreement import agreements, score_of
 from gateway.loadtest.pinned import Measured, measure
-from gateway.loadtest.rounds import MEASURES, Slot, middle, orders, ratio, values_of
-from gateway.loadtest.scenario import Input
+from gateway.loadtest.rounds import Slot, orders
 
 WARM_UP = 50  # requests that each version gets before it is measured
 TIMEOUT_S = 10.0
@@ -77,6 +75,7 @@ def versions(
     turnout bench versions digits 1 2 --rounds 20 --plot versions.svg
     """
     chosen = list(dict.fromkeys(versions))
+    check_names(model, chosen)
     if recorded and inputs is not None:
         raise click.UsageError("give --inputs or --recorded, not both")
     target = target_of(options["url"], options["allow_host"])
@@ -100,10 +99,12 @@ def versions(
         if not warm.latencies_ms:
             kinds = ", ".join(warm.errors)
             raise TurnoutError("not_ready", f"version {version} of {model} answered no request: {kinds}")
+    before = {version: used(session.client, model, version) for version in chosen}
     slots, answers = _rounds(session, model, chosen, measured, options)
-    _tell(session, model, chosen, slots, answers, sent, warnings)
+    warnings += list(_others(session, model, slots, before))
+    show(session.out, model, chosen, slots, answers, sent, warnings)
     if plot is not None:
-        _plot(model, chosen, slots, plot)
+        draw(model, chosen, slots, plot)
         session.out.line(f"drawn into {plot}")
     return 1 if any(slot.failed for slot in slots) else 0
 
@@ -146,10 +147,29 @@ def _rounds(
     return slots, answers
 
 
+def _others(
+    session: Session, model: str, slots: Sequence[Slot], before: Mapping[str, Used | None]
+) -> Iterator[str]:
+    """What the workers got besides, in the end and all together: in whichever slot, it took CPU from it."""
+    for version, first in before.items():
+        last = used(session.client, model, version)
+        if first is None or last is None or first.workers != last.workers:
+            yield f"the workers of version {version} cannot be asked from here what else they did"
+            continue
+        sent = sum(slot.requests for slot in slots if slot.version == version)
+        if (others := last.requests - first.requests - sent) > 0:
+            yield (
+                f"workers of version {version} got {others} requests besides (shadow copies, other clients): "
+                "they are in these numbers"
+            )
+
+
 def _slot(version: str, number: int, found: Measured, before: Used | None, after: Used | None) -> Slot:
     done, failed = len(found.latencies_ms), found.errors.total()
-    is_known = before is not None and after is not None and before.workers == after.workers
     cents = quantiles(found.latencies_ms, n=100, method="inclusive") if done > 1 else None
+    cpu_us = None
+    if done and before is not None and after is not None and before.workers == after.workers:
+        cpu_us = 1e6 * (after.cpu_s - before.cpu_s) / done
     return Slot(
         version=version,
         round=number,
@@ -158,105 +178,5 @@ def _slot(version: str, number: int, found: Measured, before: Used | None, after
         per_second=done / found.seconds if found.seconds else 0.0,
         p50_ms=None if cents is None else cents[49],
         p99_ms=None if cents is None else cents[98],
-        cpu_us=1e6 * (after.cpu_s - before.cpu_s) / done if is_known and done and after and before else None,
-        others=max(0, after.requests - before.requests - done - failed)
-        if is_known and after and before
-        else None,
+        cpu_us=cpu_us,
     )
-
-
-def _tell(
-    session: Session,
-    model: str,
-    versions: Sequence[str],
-    slots: Sequence[Slot],
-    answers: Mapping[str, Mapping[int, bytes]],
-    inputs: Sequence[Input],
-    warnings: list[str],
-) -> None:
-    out, baseline = session.out, versions[0]
-    scores = {version: score_of(answers[version], inputs) for version in versions}
-    pairs = agreements(answers)
-    ratios = [
-        found
-        for version in versions[1:]
-        for name in MEASURES
-        if (found := ratio(slots, name, version=version, baseline=baseline)) is not None
-    ]
-    others = {
-        version: sum(slot.others or 0 for slot in slots if slot.version == version) for version in versions
-    }
-    warnings += [
-        f"workers of version {version} got {count} requests of others meanwhile (shadow copies, other "
-        "clients): they are in its numbers"
-        for version, count in others.items()
-        if count
-    ]
-    rounds = max((slot.round for slot in slots), default=0)
-    out.value(
-        {
-            "model": model,
-            "baseline": baseline,
-            "rounds": rounds,
-            "versions": [
-                {
-                    "version": version,
-                    **{name: middle(slots, name, version) for name in MEASURES},
-                    "failed": sum(slot.failed for slot in slots if slot.version == version),
-                    **asdict(scores[version]),
-                }
-                for version in versions
-            ],
-            "ratios": [{**asdict(found), "is_noise": found.is_noise} for found in ratios],
-            "agreements": [asdict(pair) for pair in pairs],
-            "slots": [asdict(slot) for slot in slots],
-            "warnings": warnings,
-        }
-    )
-    out.line(f"{model}: {rounds} rounds of {slots[0].requests} requests, the median of the rounds")
-    out.table(
-        ("version", "cpu us>", "p50 ms>", "p99 ms>", "requests/s>", "failed>", "score>"),
-        [
-            (
-                version,
-                *(_number(middle(slots, name, version)) for name in ("cpu_us", "p50_ms", "p99_ms")),
-                f"{middle(slots, 'per_second', version) or 0:,.0f}",
-                sum(slot.failed for slot in slots if slot.version == version),
-                _score(scores[version].accuracy, scores[version].error),
-            )
-            for version in versions
-        ],
-    )
-    for found in ratios:
-        out.line(found.sentence)
-    for pair in pairs:
-        told = (
-            f"gave the same answer to {pair.share.value:.1%} "
-            f"[{100 * pair.share.low:.1f} {100 * pair.share.high:.1f}] of {pair.share.n} inputs"
-            if pair.apart is None
-            else f"are {pair.apart:.4g} apart on average, over {pair.share.n} inputs"
-        )
-        out.line(f"{pair.one} and {pair.other} {told}")
-    for warning in warnings:
-        out.warning(warning)
-
-
-def _score(accuracy: Any, error: float | None) -> str:
-    if accuracy is not None:
-        return f"{accuracy.value:.1%} [{100 * accuracy.low:.1f} {100 * accuracy.high:.1f}] right"
-    return "" if error is None else f"{error:.4g} off"
-
-
-def _number(value: float | None) -> str:
-    return "?" if value is None else f"{value:.3g}"
-
-
-def _plot(model: str, versions: Sequence[str], slots: Sequence[Slot], file: Path) -> None:
-    from gateway.cli.plots import plot_versions
-
-    panels = [
-        (words, {version: values_of(slots, name, version) for version in versions})
-        for name, words in MEASURES.items()
-        if any(values_of(slots, name, version) for version in versions)
-    ]
-    plot_versions(f"{model}: each round, and the median", panels, file)

@@ -12,23 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ValidationError
 
-from gateway.cli.files import read_documents
 from gateway.cli.loadtest_inputs import inputs_of, recorded_inputs
 from gateway.cli.loadtest_report import Progress, show, write
 from gateway.cli.loadtest_run import drive, join
-from gateway.cli.loadtest_target import target_of
+from gateway.cli.loadtest_scenario import scenario_of, seconds
+from gateway.cli.loadtest_target import check_names, target_of
 from gateway.cli.session import Session, operator
-from gateway.cli.words import parse_since
 from gateway.loadtest import earlier
 from gateway.loadtest.results import result
-from gateway.loadtest.scenario import Run, Scenario
+from gateway.loadtest.scenario import MAX_USERS, Run
 from gateway.loadtest.schedule import total_s
 from gateway.loadtest.thresholds import Threshold, parse
-from gateway.settings import config_dir
 
 STOPPED = 130
+MAX_REQUESTS = 20_000_000  # a day at 230 a second
 
 
 @click.command()
@@ -112,9 +110,10 @@ def loadtest(
         return join(*_address(join_))
     if model is None:
         raise click.UsageError("which model? turnout loadtest digits --scenario smoke")
+    check_names(model, [] if options["pin"] is None else [options["pin"]])
     if recorded and inputs is not None:
         raise click.UsageError("give --inputs or --recorded, not both")
-    scenario = _scenario(options)
+    scenario = scenario_of(options)
     thresholds = _thresholds(fail_if or scenario.fail_if)
     before = None if compare_ is None else _earlier(compare_)
     target_of(options["url"], options["allow_host"])
@@ -129,7 +128,7 @@ def loadtest(
         seed=options["seed"],
         processes=options["processes"],
     )
-    _check_duration(run, options["max_duration"])
+    _check_size(run, options["max_duration"])
     if out is not None:
         _make_folder(out)
     return _perform(session, run, thresholds, listen=listen, before=before, out=out, is_quiet=quiet)
@@ -166,63 +165,13 @@ def _perform(
         write(out, found, changes)
         if not is_quiet:
             session.out.line(f"written to {out}: result.json, report.html")
-    failed = [said for is_failed, said in verdicts if is_failed]
+    failed = [said for is_failed, said in verdicts if is_failed] + driven.problems
     for said in failed:
         session.out.failure(f"failed: {said}")
     if driven.is_interrupted:
         session.out.failure("stopped before the end; this is what was done")
         return STOPPED
     return 1 if failed else 0
-
-
-def _scenario(options: Mapping[str, Any]) -> Scenario:
-    """The file's, or one made of the flags; flags overrule it."""
-    name, rate, users = options["scenario"], options["rate"], options["users"]
-    if rate is not None and users is not None:
-        raise click.UsageError("give --rate (open loop) or --users (closed loop), not both")
-    if name is None and rate is None and users is None:
-        raise click.UsageError("how much load? --scenario smoke, or --rate 100 --for 30s, or --users 20")
-    if options["for_"] is not None and rate is None and users is None:
-        raise click.UsageError("--for goes with --rate or --users: a scenario's phases have their own times")
-    document: dict[str, Any] = {} if name is None else read_documents(str(_scenario_file(name)))[0]
-    if rate is not None or users is not None:
-        for_s = _seconds(options["for_"] or "30s")
-        phase = {"for_s": for_s, "at": rate if rate is not None else users}
-        document |= {"loop": "open" if users is None else "closed", "phases": [phase]}
-    if options["think"] is not None:
-        document["think_s"] = options["think"]
-    if options["timeout"] is not None:
-        document["timeout_s"] = options["timeout"]
-    if options["label_delay"] is not None:
-        delay = options["label_delay"]
-        document["label_delay_s"] = None if delay == "none" else _seconds(delay)
-    if options["skew"] is not None or options["units"] is not None:
-        document["units"] = _units(document.get("units") or {}, options)
-    try:
-        return Scenario.model_validate(document)
-    except ValidationError as error:
-        told = "\n".join(f"  {'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise click.UsageError(f"the scenario {name or 'of these options'} is wrong:\n{told}") from None
-
-
-def _units(found: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
-    if options["skew"] == "none":
-        return {"count": 0}
-    asked = {"skew": options["skew"], "count": options["units"]}
-    return {**found, **{name: value for name, value in asked.items() if value is not None}}
-
-
-def _scenario_file(name: str) -> Path:
-    if name.endswith((".yaml", ".yml", ".json")) or "/" in name:
-        return Path(name)
-    folder = config_dir() / "loadtests"
-    file = folder / f"{name}.yaml"
-    if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-        raise click.UsageError(
-            f"no scenario is called {name} (there are: {known}); a file's name ends in .yaml"
-        )
-    return file
 
 
 def _thresholds(texts: Sequence[str]) -> list[Threshold]:
@@ -242,23 +191,16 @@ def _earlier(path: Path) -> Mapping[str, Any]:
         raise click.UsageError(f"{file}: {error}") from None
 
 
-def _check_duration(run: Run, most: str) -> None:
-    seconds = total_s(run.phases)
-    if seconds > _seconds(most):
+def _check_size(run: Run, most: str) -> None:
+    if run.scenario.loop == "open" and (wanted := sum(phase.area for phase in run.phases)) > MAX_REQUESTS:
+        raise click.UsageError(f"these are {wanted:,.0f} requests, and {MAX_REQUESTS:,} are the most")
+    if run.scenario.loop == "closed" and max(max(phase.start, phase.end) for phase in run.phases) > MAX_USERS:
+        raise click.UsageError(f"at most {MAX_USERS:,} users")
+    takes_s = total_s(run.phases)
+    if takes_s > seconds(most):
         raise click.UsageError(
-            f"this takes {seconds:g} s, and at most {most} are allowed: give --max-duration"
+            f"this takes {takes_s:g} s, and at most {most} are allowed: give --max-duration"
         )
-
-
-def _seconds(text: str) -> float:
-    """`30s`, `2.5s`, `5m`, `1h`; a bare number is seconds."""
-    bare = text.removesuffix("s")
-    if bare.replace(".", "", 1).isdecimal():
-        return float(bare)
-    try:
-        return parse_since(text)
-    except click.UsageError:
-        raise click.UsageError(f"{text!r} is not a time such as 30s, 5m or 1h") from None
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -27,7 +27,7 @@ MEASURES = {
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One version in one round; `others` are requests that its workers got from somebody else meanwhile."""
+    """One version in one round; `cpu_us` is that of its workers, None where they cannot be asked."""
 
     version: str
     round: int
@@ -37,7 +37,6 @@ class Slot:
     p50_ms: float | None
     p99_ms: float | None
     cpu_us: float | None
-    others: int | None
 
     def value(self, measure: str) -> float | None:
         found: float | None = getattr(self, measure)

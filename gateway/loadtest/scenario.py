@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gateway.contract.names import HeaderName
 from gateway.loadtest.draws import Skew
 from gateway.loadtest.schedule import Phase, total_s
 
@@ -52,7 +53,7 @@ class UnitsDocument(_Document):
 
     count: int = Field(5000, ge=0, le=1_000_000)
     skew: Skew = "zipf"
-    header: str = Field("turnout-unit", pattern=r"^[a-zA-Z0-9-]{1,64}$")
+    header: HeaderName = "turnout-unit"
 
 
 class Scenario(_Document):

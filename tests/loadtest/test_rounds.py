@@ -11,9 +11,7 @@ from gateway.loadtest.scenario import Input
 
 
 def slot(version: str, number: int, ms: float | None) -> Slot:
-    return Slot(
-        version, number, requests=10, failed=0, per_second=1.0, p50_ms=ms, p99_ms=ms, cpu_us=None, others=None
-    )
+    return Slot(version, number, requests=10, failed=0, per_second=1.0, p50_ms=ms, p99_ms=ms, cpu_us=None)
 
 
 def test_every_order_is_followed_by_its_reverse() -> None:
