@@ -57,7 +57,7 @@ def main() -> int:
         stack.enter_context(on_core(cores()[0]))
         found = [measure(running.port, rate, seconds) for rate in RATES]
     print(table(found))
-    save("driver", {"setting": {"seconds": seconds}, "summary": [asdict(each) for each in found]})
+    save("driver", {"setting": {"seconds": seconds}, "rounds": [asdict(each) for each in found]})
     promised = next(each for each in found if each.rate == AT)
     is_kept = abs(promised.rate_off) <= WITHIN
     verdict = "kept" if is_kept else "BROKEN"
