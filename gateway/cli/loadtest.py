@@ -21,7 +21,7 @@ from gateway.cli.loadtest_target import check_names, target_of
 from gateway.cli.session import Session, operator
 from gateway.loadtest import earlier
 from gateway.loadtest.results import result
-from gateway.loadtest.scenario import MAX_USERS, Run
+from gateway.loadtest.scenario import Run
 from gateway.loadtest.schedule import total_s
 from gateway.loadtest.thresholds import Threshold, parse
 
@@ -67,7 +67,7 @@ MAX_REQUESTS = 20_000_000  # a day at 230 a second
     "--join", "join_", metavar="HOST:PORT", help="Be one of the workers of a run that has --listen."
 )
 @click.option("--fail-if", multiple=True, metavar="CONDITION",
-    help="Exit code 1 if so: 'p99>20ms', 'error_rate>0.1%', 'accuracy[2]<0.95'.")  # fmt: skip
+    help="Exit code 1 if so: 'p99>20ms', 'accuracy[2]<0.95'. Default: 'error_rate>1%'.")  # fmt: skip
 @click.option("--compare", "compare_", type=click.Path(path_type=Path), metavar="result.json",
     help="Lay an earlier run beside this one.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
@@ -107,7 +107,7 @@ def loadtest(
     if importlib.util.find_spec("locust") is None:
         raise click.UsageError("load tests need locust: install it with `pip install 'turnout[loadtest]'`")
     if join_ is not None:
-        return join(*_address(join_))
+        return join(*_address(join_), say=session.out.line)
     if model is None:
         raise click.UsageError("which model? turnout loadtest digits --scenario smoke")
     check_names(model, [] if options["pin"] is None else [options["pin"]])
@@ -194,8 +194,12 @@ def _earlier(path: Path) -> Mapping[str, Any]:
 def _check_size(run: Run, most: str) -> None:
     if run.scenario.loop == "open" and (wanted := sum(phase.area for phase in run.phases)) > MAX_REQUESTS:
         raise click.UsageError(f"these are {wanted:,.0f} requests, and {MAX_REQUESTS:,} are the most")
-    if run.scenario.loop == "closed" and max(max(phase.start, phase.end) for phase in run.phases) > MAX_USERS:
-        raise click.UsageError(f"at most {MAX_USERS:,} users")
+    most_users = run.processes * run.scenario.max_in_flight
+    users = max(max(phase.start, phase.end) for phase in run.phases)
+    if run.scenario.loop == "closed" and users > most_users:
+        raise click.UsageError(
+            f"{run.processes} processes have {most_users:,} users at most: give --processes"
+        )
     takes_s = total_s(run.phases)
     if takes_s > seconds(most):
         raise click.UsageError(

@@ -40,6 +40,7 @@ def drive(
     is_alone = run.processes == 1 and listen is None
     host, port = listen or ("127.0.0.1", 0)
     task = {"role": "local" if is_alone else "master", "run": run.model_dump(mode="json", by_alias=True)}
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it wants the report too
     processes = [_start({**task, "host": host, "port": port})]
     try:
         return _follow(
@@ -48,12 +49,16 @@ def drive(
     finally:
         for process in reversed(processes):
             _stop(process)
+        signal.signal(signal.SIGTERM, before)
 
 
-def join(host: str, port: int) -> int:
+def join(host: str, port: int, *, say: Callable[[str], None]) -> int:
     """One worker process of somebody else's run, until that ends it."""
     process = _start({"role": "worker", "host": host, "port": port})
+    say(f"waiting for the run at {host}:{port}")
     try:
+        if _Lines(process).next() is not None:
+            say("joined; it sends when all workers are there, and ends by itself")
         return process.wait()
     except KeyboardInterrupt:
         return 130

@@ -51,6 +51,8 @@ class Sending:
         )
         self.pool = Pool(run.scenario.max_in_flight)
         self.wanted = 0  # users of this process
+        self.users: set[int] = set()  # those that there are
+        self.under_way = 0  # requests without an answer, begun or about to be
         self.began_s = 0.0
         self.began_cpu_s = 0.0
 
@@ -74,8 +76,7 @@ class Sending:
             self._open_loop()
         else:
             self._closed_loop()
-        self.pool.join(timeout=self.run.scenario.timeout_s + 1)
-        self._give_up()
+        self._wait_for_answers()
         self.is_over = True
         telling.join()  # not killed: labels on their way would be lost
         until_s = self._now_s() + LABELS_END_S
@@ -107,16 +108,16 @@ class Sending:
             if self.pool.full() or self._now_s() > end_s:
                 self.tally.unsent += 1 + sum(1 for _ in due)
                 return
+            self.under_way += 1
             self.pool.spawn(self._ask, due_s, max(due_s, free_s))
 
     def _closed_loop(self) -> None:
-        run, end_s, begun = self.run, total_s(self.run.phases), 0
+        run, end_s = self.run, total_s(self.run.phases)
         while (now_s := self._now_s()) < end_s and not self.is_ending:
             self.wanted = share_of(level_at(run.phases, now_s), index=self.index, of=run.processes)
-            begun = min(begun, self.wanted)  # those beyond end by themselves
-            while begun < self.wanted and not self.pool.full():
-                self.pool.spawn(self._user, begun)
-                begun += 1
+            for number in set(range(self.wanted)) - self.users:  # those beyond end by themselves
+                self.users.add(number)
+                self.pool.spawn(self._user, number)
             gevent.sleep(min(USERS_EVERY_S, max(0.0, end_s - now_s)))
         self.wanted = 0
 
@@ -125,13 +126,18 @@ class Sending:
         gevent.sleep(self.chance.random() * think_s)
         while number < self.wanted and not self.is_ending:
             now_s = self._now_s()
+            self.under_way += 1
             self._ask(now_s, now_s)
             gevent.sleep(think_s)
+        self.users.discard(number)
 
-    def _give_up(self) -> None:
-        """What has no answer after its time is a timeout, whatever the connection does."""
-        for _ in range(len(self.pool)):
-            self.tally.of(NO_VERSION).errors["timeout"] += 1
+    def _wait_for_answers(self) -> None:
+        """What has none after its time is a timeout, whatever the connection does. Users that think go."""
+        until_s = self._now_s() + self.run.scenario.timeout_s + GRACE_S
+        while self.under_way and self._now_s() < until_s:
+            gevent.sleep(0.01)
+        if self.under_way:
+            self.tally.of(NO_VERSION).errors["timeout"] += self.under_way
         self.pool.kill()
 
     def _ask(self, due_s: float, ready_s: float) -> None:
@@ -146,6 +152,7 @@ class Sending:
         self.tally.step(number).sent += 1
         self.tally.lag.add((sent_s - ready_s) * 1e6)
         reply = self.client.post(self.run.path, data=chosen.body, headers=headers)
+        self.under_way -= 1
         ended_s = self._now_s()
         self.tally.last_s = ended_s
         said = reply.headers or {}

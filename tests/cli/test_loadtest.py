@@ -31,7 +31,7 @@ BODY = {"inputs": [{"name": "X", "datatype": "FP32", "shape": [1, 1], "data": [0
         (("--rate", "5", "--join", "here"), "is not HOST:PORT"),
         (("--rate", "5", "--version", "../x"), "no name of a version"),
         (("--scenario", "spike", "--scale", "1000", "--rate", "100000", "--for", "9m"), "are the most"),
-        (("--users", "9000", "--scale", "2"), "at most 10,000 users"),
+        (("--users", "600", "--scale", "2"), "900 users at most: give --processes"),
         (("--rate", "5", "--recorded", "--inputs", "x"), "not both"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`turnout bench versions` from end to end: a gateway, two versions, a control API that knows their workers."""
+"""`turnout bench versions` from end to end: a gateway, two versions, a control API."""
 
 import asyncio
 import json
