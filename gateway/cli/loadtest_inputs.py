@@ -50,21 +50,26 @@ def read_inputs(file: Path) -> tuple[Input, ...]:
         raise click.UsageError(f"{file}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise click.UsageError(f"{file}: not a text file (UTF-8)") from None
-    found = tuple(
+    read = [
         _input(line, where=f"{file}, line {number}")
         for number, line in enumerate(text.splitlines(), 1)
         if line.strip()
-    )
+    ]
+    found = tuple(each for each in read if each is not None)
     if not found:
-        raise click.UsageError(f"{file}: there is no request in it")
+        kept = "; bodies are kept where a route says `record: {bodies: true}`" if read else ""
+        raise click.UsageError(f"{file}: there is no request in it{kept}")
     return found
 
 
-def _input(line: str, *, where: str) -> Input:
+def _input(line: str, *, where: str) -> Input | None:
+    """None of a downloaded disagreement whose body was not kept."""
     try:
         value = json.loads(line)
     except ValueError:
         raise click.UsageError(f'{where}: not JSON; a line is {{"body": {{...}}, "label": 7}}') from None
+    if isinstance(value, dict) and "prediction_id" in value and "body" not in value:
+        return None
     if isinstance(value, dict) and "body" in value:
         body, label = value["body"], value.get("label")
     else:

@@ -73,7 +73,7 @@ async def _kept(redis: object, told: bytes) -> None:
 def test_inputs_are_bodies_with_or_without_labels(tmp_path: Path) -> None:
     file = tmp_path / "inputs.ndjson"
     coded = base64.b64encode(json.dumps(BODY).encode()).decode()
-    lines = [{"body": BODY, "label": 7}, BODY, {"body": coded, "label": "cat"}]
+    lines = [{"body": BODY, "label": 7}, BODY, {"body": coded, "label": "cat"}, {"prediction_id": "x"}]
     file.write_text("\n".join(map(json.dumps, lines)) + "\n\n")
     found = read_inputs(file)
     assert [each.label for each in found] == [7, None, "cat"]
@@ -83,6 +83,7 @@ def test_inputs_are_bodies_with_or_without_labels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [("{", "line 1: not JSON"), ("{}", "no `inputs`"), ('{"body":"%%"}', "neither"), ("", "no request"),
+     ('{"prediction_id":"a"}', "bodies are kept where"),
      ('{"body":{"inputs":[]},"label":[1]}', "one value")],
 )  # fmt: skip
 def test_a_line_that_is_no_request_is_named(tmp_path: Path, line: str, words: str) -> None:
