@@ -48,7 +48,7 @@ def tell(**what: Any) -> None:
 
 
 class State:
-    """What this process does for the run; locust's environment carries it to the user."""
+    """What this process does for the run; locust's user class holds it."""
 
     def __init__(self) -> None:
         self.sending: Sending | None = None

@@ -25,7 +25,8 @@ def result(run: Run, tally: Tally, *, at_ms: int, interrupted: bool, problems: l
     seconds = min(planned_s, max(tally.seconds.values(), default=0.0)) if interrupted else planned_s
     intended = _intended(run, seconds) if is_open else None
     everything = _sum_of(tally)
-    driver = _driver(tally, intended, seconds)
+    is_even = run.scenario.arrivals == "even"  # of chance arrivals only the expected number is known
+    driver = _driver(tally, intended if is_even else None)
     return {
         "turnout_loadtest": FORMAT,
         "at_ms": at_ms,
@@ -139,7 +140,7 @@ def _scores(found: VersionTally) -> dict[str, Any]:
     }
 
 
-def _driver(tally: Tally, intended: int | None, seconds: float) -> dict[str, Any]:
+def _driver(tally: Tally, intended: int | None) -> dict[str, Any]:
     shares = [tally.cpu_s[index] / tally.seconds[index] for index in tally.cpu_s if tally.seconds.get(index)]
     lag_ms = {name: _ms(tally.lag.quantile(QUANTILES[name])) for name in ("p50", "p99")}
     rate_off = None if not intended else tally.sent / intended - 1

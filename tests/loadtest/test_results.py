@@ -100,6 +100,11 @@ def test_a_run_that_was_stopped_is_measured_by_the_time_that_it_had() -> None:
     assert (found["seconds"], found["requests"]["intended"], found["rate"]["sent"]) == (5.0, 500, 100.0)
 
 
+def test_a_rate_that_is_off_is_told_unless_chance_made_it() -> None:
+    assert "+3.0% off" in told(tally(1030))["warnings"][0]
+    assert told(tally(1030), run(arrivals="poisson"))["warnings"] == []
+
+
 def test_processes_add_up() -> None:
     one, other = tally(400), tally(600, failed=6)
     other.cpu_s = {1: 2.0}
