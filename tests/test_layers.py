@@ -52,13 +52,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway.children": {"gateway.contract"},
     "gateway.app": ALL_BUT_CLI,
     "gateway.sources": {"gateway.contract"},
-    "gateway.cli": {"gateway", "gateway.contract", "gateway.core", "gateway.sources"},
+    "gateway.loadtest": {"gateway.contract", "gateway.core"},
+    "gateway.cli": {"gateway", "gateway.contract", "gateway.core", "gateway.sources", "gateway.loadtest"},
     "gateway.console": {"gateway.contract"},
     "workers": {"gateway.contract", "gateway.wire", "gateway.core.need"},
 }
-# The commands that start a process, and the one that mends access in Redis itself; every other command
-# reaches the rest by HTTP.
-PROCESS_COMMANDS = {"gateway", "control", "supervisor", "worker", "up", "demo", "recover"}
+# The commands that start a process or read Turnout's data files, and the one that mends access in Redis
+# itself; every other command reaches the rest by HTTP.
+PROCESS_COMMANDS = {
+    "gateway", "control", "supervisor", "worker", "up", "demo", "recover", "loadtest_inputs",
+    "loadtest_scenario",
+}  # fmt: skip
 NO_SUCH_IN_CORE = {
     "asyncio", "concurrent", "datetime", "http", "httpx2", "io", "logging", "multiprocessing", "os",
     "pathlib", "random", "redis", "secrets", "select", "selectors", "signal", "socket", "ssl", "subprocess",
@@ -147,6 +151,7 @@ def test_core_awaits_nothing() -> None:
         ("onnx", {"workers"}),
         ("onnxruntime", {"workers"}),
         ("nicegui", {"gateway.console"}),
+        ("locust", {"gateway.loadtest"}),
     ],
 )
 def test_a_library_is_imported_in_its_one_home(library: str, home: set[str]) -> None:

@@ -43,6 +43,11 @@ COMMANDS = {
     "control": ("gateway.cli.control:control", "Run the control API."),
     "supervisor": ("gateway.cli.supervisor:supervisor", "Start and stop this machine's workers by need."),
     "worker": ("gateway.cli.worker:worker", "Run one worker of one version."),
+    "loadtest": (
+        "gateway.cli.loadtest:loadtest",
+        "Load a model through a gateway, and judge what came of it.",
+    ),
+    "bench": ("gateway.cli.bench:bench", "What versions of a model cost, measured in turn."),
     "demo": ("gateway.cli.demo:demo", "Send demo traffic with delayed labels."),
 }
 HIDDEN = {"gateway-process": "gateway.cli.gateway:gateway_process"}  # started by other commands

@@ -1,4 +1,4 @@
-"""Pictures of a rollout and of versions' accuracy, for reports: PNG or SVG by the file's suffix.
+"""Pictures of rollouts, of versions' accuracy and of load tests: PNG or SVG by the file's suffix.
 
 matplotlib is loaded only when a picture is asked for; it is the optional extra `plots`.
 """
@@ -6,6 +6,7 @@ matplotlib is loaded only when a picture is asked for; it is the optional extra 
 import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
@@ -94,6 +95,66 @@ def plot_shares(report: Report, figure: Any) -> Any:
         axes.legend()
     figure.autofmt_xdate()
     return figure
+
+
+def plot_rates(series: Sequence[Mapping[str, Any]], figure: Any) -> Any:
+    """A load test's requests a second: asked for, sent and failed, drawn into this figure."""
+    axes = figure.add_subplot()
+    times = [point["at_s"] for point in series]
+    if series and series[0]["intended"] is not None:
+        asked = [point["intended"] for point in series]
+        axes.step(times, asked, where="post", color="tab:gray", linestyle="--", label="asked for")
+    axes.step(times, [point["sent"] for point in series], where="post", color="tab:blue", label="sent")
+    axes.step(times, [point["failed"] for point in series], where="post", color="tab:red", label="failed")
+    axes.set_ylim(bottom=0)
+    axes.set_ylabel("requests a second")
+    axes.set_xlabel("seconds from the start")
+    axes.legend()
+    return figure
+
+
+def plot_latencies(series: Sequence[Mapping[str, Any]], figure: Any) -> Any:
+    """A load test's latency by the time at which requests were due, drawn into this figure."""
+    axes = figure.add_subplot()
+    for name, colour in (("p50", "tab:blue"), ("p99", "tab:orange"), ("max", "tab:red")):
+        known = [(point["at_s"], point[f"{name}_ms"]) for point in series if point[f"{name}_ms"] is not None]
+        axes.plot([at_s for at_s, _ in known], [ms for _, ms in known], color=colour, label=name)
+    if highest := [point["max_ms"] for point in series if point["max_ms"]]:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        lowest = min(point["p50_ms"] for point in series if point["p50_ms"])
+        axes.yaxis.set_minor_formatter("{x:g}" if max(highest) < 20 * lowest else "")
+    axes.set_ylabel("milliseconds")
+    axes.set_xlabel("seconds from the start")
+    axes.legend()
+    return figure
+
+
+def plot_versions(
+    title: str, panels: Sequence[tuple[str, Mapping[str, Sequence[float]]]], file: Path
+) -> None:
+    """One panel for each measure: a version's value in every round, and the median as a line."""
+    figure = _figure(file)
+    for number, (name, values) in enumerate(panels, 1):
+        axes = figure.add_subplot(1, len(panels), number)
+        for place, (version, rounds) in enumerate(values.items()):
+            (drawn,) = axes.plot([place] * len(rounds), rounds, "o", alpha=0.5, label=version)
+            if rounds:
+                axes.hlines(median(rounds), place - 0.3, place + 0.3, color=drawn.get_color())
+        axes.set_xticks(range(len(values)), [f"version {version}" for version in values], rotation=30)
+        axes.set_ylim(bottom=0)
+        axes.set_title(name, fontsize=9)
+    figure.suptitle(title)
+    figure.savefig(file)
+
+
+def empty_figure() -> Any:
+    """For a picture that goes into a report; None without the library."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return None
+    return Figure(figsize=(10, 4), layout="constrained")
 
 
 def _figure(file: Path) -> Any:

@@ -55,6 +55,7 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("GET", f"{PREFIX}/models/{{model}}/distributions"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/drift"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/disagreements"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}/samples"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/corrections"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/series"): READ,
     # rollouts

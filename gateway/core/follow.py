@@ -73,7 +73,7 @@ class Seen:
 
 
 def decide(follow: Follow, seen: Seen) -> Decision:
-    if not _is_new(follow, seen) and seen.answered is not None and seen.answered.answer not in UNANSWERED:
+    if not is_new(follow, seen) and seen.answered is not None and seen.answered.answer not in UNANSWERED:
         return Rest()
     version, rollout = seen.version, seen.rollout
     if version is None:
@@ -87,7 +87,7 @@ def decide(follow: Follow, seen: Seen) -> Decision:
     return ChangeRoute(route_to(seen.route, version))
 
 
-def _is_new(follow: Follow, seen: Seen) -> bool:
+def is_new(follow: Follow, seen: Seen) -> bool:
     return (
         seen.answered is None
         or seen.answered.alias != follow.alias
@@ -158,7 +158,7 @@ class Stands:
 def stands(follow: Follow, seen: Seen) -> Stands:
     """How a route follows its alias now, for a person."""
     answered, rollout = seen.answered, seen.rollout
-    if answered is None or _is_new(follow, seen):
+    if answered is None or is_new(follow, seen):
         return Stands("unseen", f"the move of {follow.alias} has not been looked at yet")
     if answered.answer not in (Answer.ROLLING, Answer.ARRIVED):
         return Stands(answered.answer.value, answered.sentence)

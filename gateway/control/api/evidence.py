@@ -148,6 +148,15 @@ async def list_disagreements(
     return {"model": model, "primary": primary, "shadow": shadow, "disagreements": found}
 
 
+@router.get("/models/{model}/samples")
+async def list_samples(
+    model: ModelPath, control: Control, limit: Annotated[int, Query(ge=1, le=200)] = 200
+) -> dict[str, Any]:
+    """Recent JSON requests that gateways kept, newest first; none unless the route has `record.bodies`."""
+    await _known(control, model)
+    return {"model": model, "samples": await control.predictions.samples(model, limit)}
+
+
 @router.get("/models/{model}/corrections")
 async def list_corrections(
     model: ModelPath, control: Control, limit: Annotated[int, Query(ge=1, le=10_000)] = 100

@@ -11,7 +11,7 @@ and every few seconds, since workers and freezes come and go without one. Called
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import assert_never
 
 from gateway.contract import keys
@@ -25,7 +25,9 @@ from gateway.control.rollouts.commands import abort_by_follower, start
 from gateway.control.rollouts.followed import Followed, read_followed
 from gateway.control.rollouts.templates import Templates
 from gateway.control.stored import read_stored
-from gateway.core.follow import ChangeRoute, Note, Rest, StartRollout, Supersede, decide
+from gateway.control.wanted import asked_until_ms
+from gateway.control.wanted import start as start_workers
+from gateway.core.follow import ChangeRoute, Note, Rest, StartRollout, Supersede, decide, is_new
 from gateway.core.plans import plan_for
 from gateway.store.documents import Change, new_operation_id
 
@@ -112,9 +114,24 @@ class Follower:
             rules = tuple(error.data.get("rules", ()))
             answer = Answer.REFUSED if rules else Answer.WAITING
             said = "; ".join(error.data.get("refusals", ())) or error.message  # without how to force it
+            if is_new(found.follow, found.seen):
+                await self._ask_for_workers(found, error.data.get("without_workers", ()))
             await self._note(found, answer, said, rules=rules, fence=fence)
             return False
         return True
+
+    async def _ask_for_workers(self, found: Followed, lacking: Iterable[Mapping[str, str]]) -> None:
+        """Once for each move; they stay warm for so long that a later look finds them."""
+        now_ms = (await self._parts.fleet.workers()).now_ms
+        until_ms = asked_until_ms(now_ms, keep_warm_s=self._parts.settings.keep_warm_s)
+        for item in lacking:
+            await start_workers(
+                self._parts.documents,
+                item["model"],
+                item["version"],
+                until_ms=until_ms,
+                author=follower(found.follow.alias),
+            )
 
     async def _supersede(self, found: Followed, act: Supersede, *, fence: int) -> None:
         await abort_by_follower(

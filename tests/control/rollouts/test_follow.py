@@ -115,6 +115,13 @@ async def test_a_version_without_a_worker_is_waited_for(world: World) -> None:
     await looked(world, controller)
     found = await told(world)
     assert (found["state"], "no ready worker" in found["sentence"]) == ("waiting", True)
+    wish = await Documents(world.redis).get(keys.wanted_field("digits", "9"))
+    assert wish is not None
+    assert wish.author == "alias/champion"
+    await looked(world, controller)
+    again = await Documents(world.redis).get(keys.wanted_field("digits", "9"))
+    assert again is not None
+    assert again.revision == wish.revision
     await add_worker(world.redis, "9")
     await looked(world, controller)
     assert (await world.rollout()).candidate == "9"
