@@ -2,6 +2,7 @@
 
 import click
 
+from gateway.cli.grammar import REASON, changing, reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import age, quoted
 
@@ -18,7 +19,8 @@ def alias() -> None:
 @click.option(
     "--expect", type=click.IntRange(min=0), metavar="REVISION", help="Only if the aliases have it still."
 )
-@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
+@REASON
+@changing()
 @operator
 def set_alias(
     session: Session, name: str, alias_name: str, version: str, expect: int | None, reason: str
@@ -33,7 +35,8 @@ def set_alias(
 @click.option(
     "--expect", type=click.IntRange(min=0), metavar="REVISION", help="Only if the aliases have it still."
 )
-@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
+@REASON
+@changing(asks="Forget the alias {alias_name} of {name}?")
 @operator
 def remove(session: Session, name: str, alias_name: str, expect: int | None, reason: str) -> int:
     """Forget an alias."""
@@ -42,6 +45,7 @@ def remove(session: Session, name: str, alias_name: str, expect: int | None, rea
 
 @alias.command("list")
 @click.argument("name", metavar="MODEL")
+@reading
 @operator
 def list_aliases(session: Session, name: str) -> int:
     """The aliases of a model."""
@@ -53,6 +57,7 @@ def list_aliases(session: Session, name: str) -> int:
 
 @alias.command()
 @click.argument("name", metavar="MODEL")
+@reading
 @operator
 def history(session: Session, name: str) -> int:
     """How the aliases of a model moved, newest first."""

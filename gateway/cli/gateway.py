@@ -9,6 +9,7 @@ from typing import Any
 import click
 import uvloop
 
+from gateway.cli.grammar import running
 from gateway.contract.access import AccessSettings
 from gateway.contract.errors import CallerError
 from gateway.contract.lifeline import SETTINGS
@@ -63,6 +64,7 @@ def listen(host: str, port: int) -> socket.socket:
     "--allow-unauthenticated", "--insecure-no-auth", "allow_unauthenticated", is_flag=True, default=None,
     help="Listen on an address other than loopback although no key is needed.",
 )  # fmt: skip
+@running
 def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, **flags: Any) -> None:
     configure(process="gateway")
     given = {"redis_url": redis_url, "data_dir": data_dir, "gateway": flags}

@@ -92,7 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         click.echo("stopped", err=True)
         return 130
     except click.ClickException as error:
-        error.show()
+        from gateway.cli import mistakes
+
+        mistakes.show(error, sys.argv[1:] if argv is None else argv)
         return error.exit_code
     except TurnoutError as error:
         click.echo(f"turnout: {error.message}", err=True)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from gateway.cli import standing
+from gateway.cli.grammar import REASON, changing, reading
 from gateway.cli.register import follow, pairs, register
 from gateway.cli.session import Session, operator
 from gateway.cli.words import age, bytes_words, tensors_words
@@ -30,6 +31,7 @@ model.add_command(follow)
     "--limit", type=click.IntRange(1, 1000), default=1000, show_default=True, help="Models at most."
 )
 @click.option("--after", default="", metavar="MODEL", help="Begin after this model.")
+@reading
 @operator
 def list_models(session: Session, search: str, limit: int, after: str) -> int:
     """Every model with its versions."""
@@ -50,6 +52,7 @@ def list_models(session: Session, search: str, limit: int, after: str) -> int:
 @model.command()
 @click.argument("name", metavar="MODEL")
 @click.argument("version", required=False)
+@reading
 @operator
 def show(session: Session, name: str, version: str | None) -> int:
     """All versions of a model, or everything about one."""
@@ -111,6 +114,7 @@ _COMPARED = (
 @click.argument("name", metavar="MODEL")
 @click.argument("one")
 @click.argument("other")
+@reading
 @operator
 def diff(session: Session, name: str, one: str, other: str) -> int:
     """In what two versions differ."""
@@ -134,6 +138,7 @@ def diff(session: Session, name: str, one: str, other: str) -> int:
 @click.argument("name", metavar="MODEL")
 @click.argument("version")
 @click.argument("tags", nargs=-1, required=True, metavar="NAME=VALUE|NAME-...")
+@changing()
 @operator
 def tag(session: Session, name: str, version: str, tags: tuple[str, ...]) -> int:
     """Set tags of a version, or remove them (NAME-): the only part of it that changes."""
@@ -148,6 +153,7 @@ def tag(session: Session, name: str, version: str, tags: tuple[str, ...]) -> int
 @model.command()
 @click.argument("name", metavar="MODEL")
 @click.argument("version")
+@reading
 @operator
 def card(session: Session, name: str, version: str) -> int:
     """Print the model card of a version."""
@@ -187,7 +193,8 @@ def download(session: Session, name: str, version: str, path: str) -> int:
 @model.command("rm")
 @click.argument("name", metavar="MODEL")
 @click.argument("version")
-@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
+@REASON
+@changing(asks="Forget version {version} of {name}?")
 @operator
 def remove(session: Session, name: str, version: str, reason: str) -> int:
     """Forget a version that no route and no alias uses. Its file stays in the store."""

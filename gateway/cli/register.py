@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.grammar import changes_itself
 from gateway.cli.pools import wait_for_pool
 from gateway.cli.session import Command, Session, operator
 from gateway.cli.words import bytes_words, tensors_words
@@ -74,6 +75,8 @@ def describing(command: Command) -> Command:
 @describing
 @click.option("--wait/--no-wait", default=True, help="Return when its workers are ready. Default: wait.")
 @click.option("--wait-s", type=click.FloatRange(0, 600), default=30.0, show_default=True, metavar="SECONDS")
+@click.option("--dry-run", is_flag=True, help="Fetch and check the source, and send nothing.")
+@changes_itself
 @operator
 def register(
     session: Session,
@@ -83,12 +86,15 @@ def register(
     roots: tuple[Path, ...],
     wait: bool,
     wait_s: float,
+    dry_run: bool,
     **said: Any,
 ) -> int:
     """Store a model file and register it as a version: digest and signature are read from the file."""
     told = described(**said)
     check_names(name, version)
     with fetched(address, limits=Limits(roots=roots)) as found:
+        if dry_run:
+            return _try(session, name, version, found)
         sent = {**told, "source": told["source"] or found.address}
         result = send(session, name, version, found, sent)
     report(session, result)
@@ -98,6 +104,25 @@ def register(
         code, pool = wait_for_pool(session, name, version, workers=pool["wanted"], within_s=wait_s)
     session.out.value({**result, "pool": pool})
     return code
+
+
+def _try(session: Session, name: str, version: str, found: Fetched) -> int:
+    """Signature and policies are judged by the control process, when it has the file."""
+    digest, size_bytes = _digest(found.path), found.path.stat().st_size
+    try:
+        known = session.client.get("models", name, "versions", version)["digest"]
+    except TurnoutError as error:
+        if error.code not in ("unknown_model", "unknown_version"):
+            raise
+        known = None
+    if known not in (None, digest):
+        raise CallerError("conflict", f"{name} {version} is registered with another file ({known[:12]})")
+    session.out.value({"dry_run": True, "digest": digest, "size_bytes": size_bytes, "source": found.address})
+    state = "would be registered" if known is None else "is registered already with this content"
+    session.out.line(f"{name} {version} {state}: {bytes_words(size_bytes)}; this was a dry run")
+    session.out.line(f"  digest  {digest}")
+    session.out.line(f"  source  {found.address}")
+    return 0
 
 
 def described(

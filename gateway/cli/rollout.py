@@ -7,13 +7,12 @@ from typing import Any
 import click
 
 from gateway.cli.files import read_documents
+from gateway.cli.grammar import REASON, changes_itself, changing, reading
 from gateway.cli.rollout_follow import follow
 from gateway.cli.rollout_words import event_line, lines, verdict_lines
 from gateway.cli.session import Session, operator, report_applied
 from gateway.cli.words import duration, parse_since
 from gateway.contract.errors import TurnoutError
-
-reason_option = click.option("--reason", default="", metavar="TEXT", help="Why; kept with the rollout.")
 
 
 @click.group()
@@ -34,7 +33,8 @@ def rollout() -> None:
 @click.option("--dry-run", is_flag=True, help="Check everything, start nothing.")
 @click.option("--watch", is_flag=True, help="Tell what happens until it is over.")
 @click.option("--wait", is_flag=True, help="The same without a word.")
-@reason_option
+@REASON
+@changes_itself
 @operator
 def start(
     session: Session,
@@ -65,6 +65,7 @@ def start(
 
 @rollout.command()
 @click.argument("model", required=False)
+@reading
 @operator
 def status(session: Session, model: str | None) -> int:
     """How a rollout stands, or all of them in one line each."""
@@ -103,7 +104,8 @@ def _steering(verb: str, summary: str) -> click.Command:
         "--wait-s", type=click.FloatRange(0, 60), default=10.0, show_default=True, metavar="SECONDS",
         help="How long to wait for gateways at most.",
     )  # fmt: skip
-    @reason_option
+    @REASON
+    @changing()
     @operator
     def steer(
         session: Session,
@@ -138,6 +140,7 @@ abort = _steering("abort", "End it and put the route back as it was before; work
 @click.argument("model")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
     help="Draw the newest one: weight over time with its verdicts (PNG or SVG by suffix).")  # fmt: skip
+@reading
 @operator
 def history(session: Session, model: str, plot: Path | None) -> int:
     """Every rollout of a model with its events, newest first."""
@@ -169,6 +172,7 @@ def history(session: Session, model: str, plot: Path | None) -> int:
     help="A template or a YAML file.")  # fmt: skip
 @click.option("--baseline", metavar="VERSION", help="Default: the version with most of the traffic.")
 @click.option("--since", default="1d", show_default=True, metavar="TIME", help="How far back: 15m, 1h, 2d.")
+@reading
 @operator
 def rehearse(session: Session, model: str, to: str, plan: str, baseline: str | None, since: str) -> int:
     """What would a plan have done with the evidence of the last hours? Changes nothing.
@@ -198,6 +202,7 @@ def _ending(found: Mapping[str, Any]) -> str:
 
 @rollout.command()
 @click.argument("name", required=False)
+@reading
 @operator
 def plans(session: Session, name: str | None) -> int:
     """The templates that --plan takes; with NAME its YAML, to copy and change."""

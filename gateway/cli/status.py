@@ -2,10 +2,12 @@
 
 import click
 
+from gateway.cli.grammar import reading
 from gateway.cli.session import Session, operator
 
 
 @click.command()
+@reading
 @operator
 def status(session: Session) -> int:
     """Is everything well, and if not, what is to be done? Exit code 1 if something is wrong."""
