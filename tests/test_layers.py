@@ -165,7 +165,8 @@ def test_the_gateway_loads_no_model_runtime() -> None:
         [
             sys.executable,
             "-c",
-            "import gateway.cli.gateway, gateway.dataplane.metrics, sys; print(*sys.modules, sep='\\n')",
+            "import gateway.cli.gateway, gateway.dataplane.parent, gateway.dataplane.process, uvloop, sys; "
+            "import gateway.dataplane.metrics; print(*sys.modules, sep='\\n')",
         ],
         check=True,
         capture_output=True,

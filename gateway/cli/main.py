@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from gateway.cli.exits import exit_code
 from gateway.contract import lifeline
@@ -43,7 +44,9 @@ COMMANDS = {
     "supervisor": ("gateway.cli.supervisor:supervisor", "Keep the wanted workers of this machine alive."),
     "worker": ("gateway.cli.worker:worker", "Run one worker of one version."),
     "demo": ("gateway.cli.demo:demo", "Send demo traffic with delayed labels."),
+    "completion": ("gateway.cli.completion:completion", "Complete `turnout` in bash, zsh or fish."),
 }
+VARIABLE = "_TURNOUT_COMPLETE"  # by which the shell asks what may come next
 HIDDEN = {"gateway-process": "gateway.cli.gateway:gateway_process"}  # started by other commands
 
 
@@ -60,7 +63,21 @@ class LazyGroup(click.Group):
         module, _, attribute = target.partition(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
+        if VARIABLE in os.environ:
+            from gateway.cli.completion import teach
+
+            teach(command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Without importing them all."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=summary)
+            for name, (_, summary) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -86,6 +103,10 @@ def turnout() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code; nobody sees a traceback but for a bug."""
     lifeline.hold()
+    if VARIABLE in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(turnout, {}, "turnout", VARIABLE, os.environ[VARIABLE])
     try:
         result: Any = turnout.main(args=argv, prog_name="turnout", standalone_mode=False)
     except click.Abort:

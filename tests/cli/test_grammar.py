@@ -1,4 +1,4 @@
-"""The grammar that every command keeps. A new command that fails here needs one decorator of `cli.grammar`, or
+"""The grammar of all commands. One that fails here needs a decorator of `cli.grammar`, or
 a row in a table below with the reason."""
 
 import click

@@ -21,7 +21,6 @@ TRIED = [
     ("model", "tag", "digits", "2", "team=a"),
     ("model", "validate", "digits", "2"),
     ("model", "quarantine", "digits", "3"),
-    ("model", "deprecate", "digits", "3"),
     ("pools", "scale", "digits", "2", "3"),
     ("key", "create", "ci", "--role", "operator"),
     ("policy", "rm", "owners"),
