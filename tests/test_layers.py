@@ -55,9 +55,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway.console": {"gateway.contract"},
     "workers": {"gateway.contract", "gateway.wire"},
 }
-# The commands that start a process, and the one that mends access in Redis itself; every other command
-# reaches the rest by HTTP.
-PROCESS_COMMANDS = {"gateway", "control", "supervisor", "worker", "up", "demo", "recover"}
+# The commands that start a process, those that tell what one would be told (its settings), and the one that
+# mends access in Redis itself; every other command reaches the rest by HTTP.
+PROCESS_COMMANDS = {
+    "gateway", "control", "supervisor", "worker", "up", "demo", "recover", "config", "origins", "around",
+}  # fmt: skip
 NO_SUCH_IN_CORE = {
     "asyncio", "concurrent", "datetime", "http", "httpx2", "io", "logging", "multiprocessing", "os",
     "pathlib", "random", "redis", "secrets", "select", "selectors", "signal", "socket", "ssl", "subprocess",

@@ -54,6 +54,10 @@ class ControlClient:
             headers=[(b"x-turnout-author", author().encode()), *_authorization(key)],
         )
 
+    @property
+    def url(self) -> str:
+        return self._url
+
     def get(self, *path: str, **params: Any) -> dict[str, Any]:
         asked = {name: value for name, value in params.items() if value is not None}
         return self._send("GET", path, params=asked)

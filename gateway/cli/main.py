@@ -21,6 +21,11 @@ from gateway.contract.errors import TurnoutError
 COMMANDS = {
     "up": ("gateway.cli.up:up", "Run everything on this machine: gateway, workers, control, Redis."),
     "status": ("gateway.cli.status:status", "Is everything well, and if not, what is to be done?"),
+    "top": ("gateway.cli.top:top", "All models, live: requests, errors, latency, quality, rollouts."),
+    "doctor": (
+        "gateway.cli.doctor:doctor",
+        "What is wrong with this installation, and the command to mend it.",
+    ),
     "route": ("gateway.cli.route:route", "Show and change how a model's requests are split."),
     "cutover": ("gateway.cli.cutover:cutover", "Blue/green: make another version live, or go back."),
     "rollout": ("gateway.cli.rollout:rollout", "Move traffic to a version by itself, on evidence."),
@@ -44,6 +49,7 @@ COMMANDS = {
     "supervisor": ("gateway.cli.supervisor:supervisor", "Keep the wanted workers of this machine alive."),
     "worker": ("gateway.cli.worker:worker", "Run one worker of one version."),
     "demo": ("gateway.cli.demo:demo", "Send demo traffic with delayed labels."),
+    "config": ("gateway.cli.config:config", "Settings: each value and where it comes from."),
     "completion": ("gateway.cli.completion:completion", "Complete `turnout` in bash, zsh or fish."),
 }
 VARIABLE = "_TURNOUT_COMPLETE"  # by which the shell asks what may come next

@@ -31,6 +31,7 @@ from gateway.control.audit_heads import Heads
 from gateway.control.catalogue import Catalogue
 from gateway.control.gate import Failures, Gate
 from gateway.control.guard import Guard
+from gateway.control.overview import Overview
 from gateway.control.parts import Parts
 from gateway.control.probe import WorkerProbe
 from gateway.control.roles import PREFIX
@@ -38,6 +39,7 @@ from gateway.control.rollouts.running import running_controller
 from gateway.control.settings import LOOPBACK_NAMES, ControlSettings
 from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream
+from gateway.store.condition import Server
 from gateway.store.connection import connect
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
@@ -116,13 +118,14 @@ def _parts(settings: ControlSettings) -> Parts:
     redis = connect(settings.redis_url, name="turnout-control", timeout_s=settings.store_timeout_s)
     stream = AuditStream(redis)
     documents = Documents(redis)
+    fleet, predictions = FleetStore(redis), Predictions(redis)
     return Parts(
         settings=settings,
         disconnect=redis.aclose,
         documents=documents,
         catalogue=Catalogue(documents),
-        fleet=FleetStore(redis),
-        predictions=Predictions(redis),
+        fleet=fleet,
+        predictions=predictions,
         artifacts=Artifacts(
             settings.artifacts_dir, inspect=_inspected, max_bytes=settings.max_artifact_bytes
         ),
@@ -133,6 +136,8 @@ def _parts(settings: ControlSettings) -> Parts:
         key_uses=KeyUses(redis),
         answered=Answered(redis),
         failures=Failures(),
+        overview=Overview(documents, fleet, predictions),
+        server=Server(redis),
     )
 
 

@@ -15,10 +15,12 @@ from gateway.control.audit_heads import Heads
 from gateway.control.caller import Caller
 from gateway.control.catalogue import Catalogue
 from gateway.control.gate import Failures
+from gateway.control.overview import Overview
 from gateway.control.probe import WorkerProbe
 from gateway.control.settings import ControlSettings
 from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream
+from gateway.store.condition import Server
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
 from gateway.store.key_uses import KeyUses
@@ -52,6 +54,8 @@ class Parts:
     key_uses: KeyUses
     answered: Answered
     failures: Failures
+    overview: Overview
+    server: Server
     readers: Readers = field(default_factory=Readers)
 
     async def aclose(self) -> None:

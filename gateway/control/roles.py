@@ -19,6 +19,8 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("GET", f"{PREFIX}/openapi.json"): OPEN,
     ("HEAD", f"{PREFIX}/openapi.json"): OPEN,
     ("GET", f"{PREFIX}/status"): READ,
+    ("GET", f"{PREFIX}/overview"): READ,
+    ("GET", f"{PREFIX}/doctor"): READ,
     ("GET", f"{PREFIX}/pools"): READ,
     ("GET", f"{PREFIX}/gateways"): READ,
     ("GET", f"{PREFIX}/whoami"): Role.CLIENT,

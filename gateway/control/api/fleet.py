@@ -9,6 +9,8 @@ from gateway.contract.pool import Presence
 from gateway.control.api.models import pools_of
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller
+from gateway.control.doctor import findings
+from gateway.control.examine import examine
 from gateway.control.parts import Control, Parts
 from gateway.control.rollouts.found import readable_rollout
 from gateway.control.status import installation_problems
@@ -31,6 +33,21 @@ async def list_gateways(control: Control) -> dict[str, Any]:
     gateways = await control.fleet.gateways()
     newest = await _newest_revision(control)
     return {"revision": newest, "gateways": [_gateway(gateway, newest) for gateway in gateways]}
+
+
+@router.get("/overview")
+async def show_overview(control: Control, caller: Caller) -> dict[str, Any]:
+    """Every model with its traffic, quality, rollout and workers, at most a second old."""
+    seen = await control.overview.look()
+    return {**seen, "models": [model for model in seen["models"] if caller.sees(model["model"])]}
+
+
+@router.get("/doctor")
+async def examine_all(control: Control, caller: Caller) -> dict[str, Any]:
+    """What is wrong, the gravest first; `redis` is what was seen of the server. For all models only."""
+    caller.require_all()
+    seen = await examine(control, await pools_of(control))
+    return {"findings": [asdict(finding) for finding in findings(seen)], "redis": asdict(seen.redis)}
 
 
 @router.get("/status")
