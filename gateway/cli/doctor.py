@@ -5,6 +5,7 @@ The control process looks at what it can see; where it does not answer, this mac
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,18 @@ def _away(url: str, error: TurnoutError, config: Path | None) -> Sequence[Mappin
 
 def _tell(session: Session, told: Sequence[Mapping[str, Any]], *, is_well: bool) -> None:
     out, counts = session.out, Counter(item["severity"] for item in told)
-    counted = ", ".join(f"{count} {severity}" for severity, count in counts.items())
+    counted = ", ".join(_counted(severity, count) for severity, count in counts.items())
     out.line(f"all is well{f' ({counted})' if counted else ''}" if is_well else f"found: {counted}")
-    for item in told:
+    for (severity, why, mend), alike in groupby(
+        told, lambda item: (item["severity"], item["why"], item["mend"])
+    ):
         out.line()
-        out.line(f"{item['severity'].upper():<9} {item['what']}")
-        out.line(f"{'':<9} why:  {item['why']}")
-        out.line(f"{'':<9} mend: {item['mend']}")
+        for item in alike:
+            out.line(f"{severity.upper():<9} {item['what']}")
+        out.line(f"{'':<9} why:  {why}")
+        out.line(f"{'':<9} mend: {mend}")
+
+
+def _counted(severity: str, count: int) -> str:
+    """`1 critical, 2 warnings`."""
+    return f"{count} {severity}{'s' if count > 1 and severity != 'critical' else ''}"

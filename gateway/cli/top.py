@@ -49,12 +49,12 @@ def top(session: Session, once: bool) -> int:
 
 
 def _print(session: Session, found: dict[str, Any]) -> None:
-    from gateway.cli.top_view import COLUMNS, View, in_order
+    from gateway.cli.top_view import COLUMNS, View, in_order, plain
 
     session.out.table(
         [column.title + (">" if column.is_right else "") for column in COLUMNS],
         [
-            [column.cell(model, True).plain for column in COLUMNS]
+            [plain(column, model) for column in COLUMNS]
             for model in in_order(found["models"], View())
         ],
         empty="no model is registered yet",

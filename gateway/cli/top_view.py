@@ -185,6 +185,11 @@ def _bar(model: Model, width: int) -> Text:
     return text
 
 
+def plain(column: Column, model: Model) -> str:
+    """For where there is no terminal: words without the drawn bar."""
+    return column.cell(model, True).plain.lstrip(_FILLS + " ")
+
+
 def _split(model: Model, is_wide: bool) -> Text:
     if not model["is_readable"]:
         return Text("unreadable", style="red")

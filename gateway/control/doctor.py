@@ -103,6 +103,11 @@ def _clocks(seen: Seen) -> Iterator[Finding]:
 
 
 def _gateways(seen: Seen) -> Iterator[Finding]:
+    if not seen.gateways:
+        yield Finding(
+            Severity.CRITICAL, "no_gateway", "no gateway is running",
+            "Predictions are answered by nobody.", "turnout gateway",
+        )  # fmt: skip
     for gateway in seen.gateways:
         named = f"gateway {gateway.gateway_id} at {gateway.address} (process {gateway.pid})"
         silent_s = (seen.now_ms - gateway.seen_ms) / 1000

@@ -21,7 +21,7 @@ def judged(redis: Condition) -> Iterator[Finding]:
             Severity.CRITICAL, "redis_version", f"{name} is older than 6.2",
             "Turnout's scripts use what older servers do not have.", "install Redis 6.2 or newer, or Valkey",
         )  # fmt: skip
-    elif not redis.knows_waitaof:
+    elif not redis.knows_waitaof and redis.fsync != "always":
         yield Finding(
             Severity.NOTE, "redis_waitaof", f"{name} does not know WAITAOF",
             "A change cannot be confirmed as being on disk before it is answered.",
