@@ -122,9 +122,15 @@ _FINDERS: dict[str, Callable[[click.Context], Iterator[str]]] = {
 
 
 def _model(ctx: click.Context) -> str | None:
-    """The model that stands in the line already."""
+    """The model that stands in the line already; where an option still lacks its value, click has not read the
+    line, and the first plain word after the command is it."""
     found = ctx.params.get("model") or ctx.params.get("name")
-    return found if isinstance(found, str) else None
+    if isinstance(found, str):
+        return found
+    words = os.environ.get("COMP_WORDS", "").split()
+    command = ctx.command_path.split()
+    rest = words[len(command) :] if len(words) > len(command) else []
+    return next((word for word in rest if not word.startswith("-")), None)
 
 
 def _listed(ctx: click.Context, path: str, member: str) -> list[dict[str, Any]]:

@@ -53,10 +53,7 @@ def _print(session: Session, found: dict[str, Any]) -> None:
 
     session.out.table(
         [column.title + (">" if column.is_right else "") for column in COLUMNS],
-        [
-            [plain(column, model) for column in COLUMNS]
-            for model in in_order(found["models"], View())
-        ],
+        [[plain(column, model) for column in COLUMNS] for model in in_order(found["models"], View())],
         empty="no model is registered yet",
     )
 

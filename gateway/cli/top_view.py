@@ -16,6 +16,7 @@ NOTHING = "-"
 NARROW = 100  # columns: below it, words are short
 BAR = 8
 FAILING = 0.01  # share of failed requests from which on a model is shown as ill
+_SHORT = {"running": "run", "paused": "pause", "frozen": "FROZEN"}
 _FILLS = "█▓▒░"
 _COLOURS = ("cyan", "magenta", "yellow", "green", "blue")
 
@@ -222,7 +223,8 @@ def _rollout(model: Model, is_wide: bool) -> Text:
         return Text(phase if is_wide else phase[:8], style=style or "dim")
     step = f"{min(rollout['step'] + 1, rollout['steps'])}/{rollout['steps']}"
     return Text(
-        f"to {rollout['candidate']} {phase} {step}" if is_wide else f"{phase[:4]} {step}", style=style
+        f"to {rollout['candidate']} {phase} {step}" if is_wide else f"{_SHORT.get(phase, phase)} {step}",
+        style=style,
     )
 
 
