@@ -1,8 +1,8 @@
 """How long `turnout` takes to start: `python -m loadtests.cli_start` prints a table, one line a command.
 
-No control process is needed: commands that ask one are pointed at a port where nobody listens, so that what is
-measured is everything up to the question. The best of several rounds counts, as the machine's other work only
-adds; CPU beside it is what the command itself cost.
+No control process is needed: commands that ask one are pointed at a port where nobody listens, so that what
+is measured is everything up to the question. The best of several rounds counts, as the machine's other work
+only adds; CPU beside it is what the command itself cost.
 """
 
 import argparse
@@ -18,7 +18,8 @@ from tests.sockets import free_port
 ROUNDS = 5
 HELP_MS, START_MS = 300, 400  # what was promised
 COMMANDS: tuple[tuple[str, ...], ...] = (
-    ("--help",), ("--version",), ("route", "--help"), ("up", "--help"), ("gateway", "--help"), ("worker", "--help"),
+    ("--help",), ("--version",), ("route", "--help"), ("up", "--help"), ("gateway", "--help"),
+    ("worker", "--help"),
     ("completion", "bash"), ("config", "show"), ("status",), ("route", "list"),
     ("route", "split", "digits", "1=100"), ("compare", "digits"), ("rollout", "status"), ("model", "list"),
     ("explain", "--model", "digits"), ("audit",), ("key", "list"), ("top", "--once", "--json"), ("doctor",),

@@ -122,8 +122,8 @@ _FINDERS: dict[str, Callable[[click.Context], Iterator[str]]] = {
 
 
 def _model(ctx: click.Context) -> str | None:
-    """The model that stands in the line already; where an option still lacks its value, click has not read the
-    line, and the first plain word after the command is it."""
+    """The model that stands in the line already; where an option still lacks its value, click has not read
+    the line, and the first plain word after the command is it."""
     found = ctx.params.get("model") or ctx.params.get("name")
     if isinstance(found, str):
         return found

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from gateway.cli import completion
 from tests.cli.conftest import Installation, Run
 from tests.sockets import free_port
 
@@ -29,7 +30,10 @@ def complete(run: Run, monkeypatch: pytest.MonkeyPatch) -> Complete:
     return completed
 
 
-def test_nouns_verbs_options_and_live_names(complete: Complete, installation: Installation) -> None:
+def test_nouns_verbs_options_and_live_names(
+    complete: Complete, installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completion, "PATIENCE_S", 10.0)  # tests share their machine
     url = installation.url
     assert complete("turnout rou", url) == ["route"]
     assert complete("turnout route sp", url) == ["split"]

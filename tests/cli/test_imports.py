@@ -49,7 +49,3 @@ def loaded_by(lines: list[list[str]]) -> set[str]:
 
 def test_ordinary_commands_load_nothing_heavy() -> None:
     assert loaded_by(ORDINARY) & HEAVY == set()
-
-
-def test_help_loads_no_command_and_no_http() -> None:
-    assert not {"httpx2", "pydantic", "rich", "yaml", "gateway.cli.session"} & loaded_by([["--help"]])

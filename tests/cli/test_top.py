@@ -65,7 +65,7 @@ def test_keys_choose_sort_open_and_go_back() -> None:
     view = View()
     assert [one["model"] for one in in_order(MODELS, view)] == ["a-model-with-a-long-name", "ants", "bees"]
     view = view.after("right", MODELS)
-    assert [one["model"] for one in in_order(MODELS, view)][0] == "bees"
+    assert in_order(MODELS, view)[0]["model"] == "bees"
     view = view.after("down", MODELS)
     assert view.selected == "ants"
     assert view.after("r", MODELS).is_reversed
