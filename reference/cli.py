@@ -39,7 +39,7 @@ def _head(found: list[tuple[tuple[str, ...], click.Command]]) -> Iterator[str]:
     yield from (
         "# Reference: commands",
         "",
-        "Written by `scripts/reference` from the code: do not edit. [cli.md](../cli.md) says how to use them.",
+        "Written by `scripts/reference` from the code: do not edit. How to use them: [cli.md](../cli.md).",
         "",
         "## Options that many commands share",
         "",

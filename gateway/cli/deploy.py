@@ -15,6 +15,7 @@ import click
 from pydantic import ValidationError
 
 from gateway.cli.deploy_summary import deployed_page, failed_page
+from gateway.cli.progress import progress
 from gateway.cli.register import check_names, described, describing, fetched, report, send
 from gateway.cli.rollout import plan_body
 from gateway.cli.rollout_follow import STOPPED, until_over
@@ -135,19 +136,20 @@ def _workers(session: Session, wish: Wish) -> int | None:
 def _until_ready(session: Session, wish: Wish, *, within_s: float) -> None:
     """Until one worker is ready; the rollout itself waits for as many as a step's share needs."""
     began = time.monotonic()
-    while True:
-        pool = session.client.get("models", wish.model, "versions", wish.version)["pool"]
-        waited_s = time.monotonic() - began
-        if pool["ready"]:
-            session.out.line(f"{pool['ready']} workers ready, {waited_s:.1f} s")
-            return
-        if waited_s >= within_s:
-            raise TurnoutError(
-                "no_workers",
-                f"no worker of {wish.model} {wish.version} is ready after {within_s:g} s: is a supervisor "
-                "running? See `turnout pools`",
-            )
-        time.sleep(POLL_S)
+    with progress(f"waiting for a worker of {wish.model} {wish.version}"):
+        while True:
+            pool = session.client.get("models", wish.model, "versions", wish.version)["pool"]
+            waited_s = time.monotonic() - began
+            if pool["ready"] or waited_s >= within_s:
+                break
+            time.sleep(POLL_S)
+    if not pool["ready"]:
+        raise TurnoutError(
+            "no_workers",
+            f"no worker of {wish.model} {wish.version} is ready after {within_s:g} s: is a supervisor "
+            "running? See `turnout pools`",
+        )
+    session.out.line(f"{pool['ready']} workers ready, {waited_s:.1f} s")
 
 
 def _rollout(session: Session, wish: Wish, wanted: Plan) -> Mapping[str, Any] | None:

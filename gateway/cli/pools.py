@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from gateway.cli.grammar import WithDefault, changing, reading
+from gateway.cli.progress import progress
 from gateway.cli.session import Session, operator
 from gateway.cli.words import duration
 
@@ -60,17 +61,18 @@ def wait_for_pool(
 ) -> tuple[int, Mapping[str, Any]]:
     """Until exactly so many workers are ready; exit code 1 if they are not in time."""
     started = time.monotonic()
-    while True:
-        found = session.client.get("models", model, "versions", version)
-        pool: Mapping[str, Any] = found["pool"]
-        waited_s = time.monotonic() - started
-        if pool["ready"] == workers:
-            if within_s:
-                session.out.line(f"{workers}/{workers} workers ready, {waited_s:.1f} s")
-            return 0, pool
-        if waited_s >= within_s:
-            break
-        time.sleep(_POLL_S)
+    with progress(f"waiting for {workers} workers of {model} {version}"):
+        while True:
+            found = session.client.get("models", model, "versions", version)
+            pool: Mapping[str, Any] = found["pool"]
+            waited_s = time.monotonic() - started
+            if pool["ready"] == workers or waited_s >= within_s:
+                break
+            time.sleep(_POLL_S)
+    if pool["ready"] == workers:
+        if within_s:
+            session.out.line(f"{workers}/{workers} workers ready, {waited_s:.1f} s")
+        return 0, pool
     if not within_s:
         return 0, pool
     session.out.failure(

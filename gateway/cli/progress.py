@@ -52,6 +52,17 @@ def progress(words: str) -> Iterator[Progress]:
 
 
 @contextmanager
+def nothing_drawn() -> Iterator[None]:
+    """For who draws the whole screen."""
+    told = Progress("")
+    _open.append(told)  # so that what is within is not the outermost
+    try:
+        yield
+    finally:
+        _open.remove(told)
+
+
+@contextmanager
 def _drawn() -> Iterator[None]:
     over = threading.Event()
     thread = threading.Thread(target=_draw, args=(over,), name="progress", daemon=True)

@@ -16,6 +16,7 @@ import click
 
 from gateway.cli.grammar import changes_itself
 from gateway.cli.pools import wait_for_pool
+from gateway.cli.progress import progress
 from gateway.cli.session import Command, Session, operator
 from gateway.cli.words import bytes_words, tensors_words
 from gateway.contract.errors import CallerError, TurnoutError
@@ -228,7 +229,9 @@ def report(session: Session, result: Mapping[str, Any]) -> None:
 @contextmanager
 def fetched(address: str, *, limits: Limits) -> Iterator[Fetched]:
     with tempfile.TemporaryDirectory(prefix="turnout-source-") as into:
-        yield fetch(address, Path(into), limits=limits)
+        with progress(f"fetching {address}"):
+            found = fetch(address, Path(into), limits=limits)
+        yield found
 
 
 def check_names(model: str, version: str) -> None:

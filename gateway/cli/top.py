@@ -15,6 +15,7 @@ import click
 
 from gateway.cli.exits import exit_code
 from gateway.cli.output import is_coloured
+from gateway.cli.progress import nothing_drawn
 from gateway.cli.session import Session, operator
 from gateway.contract.errors import TurnoutError
 
@@ -68,7 +69,11 @@ def _live(session: Session) -> int:
     console = Console(no_color=not is_coloured())
     view, seen, asked_s = View(), session.client.get("overview"), time.monotonic()
     ill = ""
-    with _keyboard() as descriptor, Live(console=console, screen=True, auto_refresh=False) as live:
+    with (
+        nothing_drawn(),
+        _keyboard() as descriptor,
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
         while True:
             picture = drawn(seen, view, width=console.width, height=console.height - bool(ill))
             live.update(Group(Text(ill, style="red"), picture) if ill else picture, refresh=True)

@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 from redis.asyncio import Redis
@@ -57,7 +56,7 @@ def test_what_takes_something_away_asks_first(run: Run, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def ends_after_two(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
+def ends_after_two(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C at the second pause."""
     pauses: list[float] = []
 
@@ -67,7 +66,6 @@ def ends_after_two(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(grammar, "time", type("Clock", (), {"sleep": sleep, "strftime": time.strftime}))
-    return iter(pauses)
 
 
 @pytest.mark.usefixtures("ends_after_two", "installation")

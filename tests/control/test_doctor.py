@@ -166,7 +166,7 @@ async def test_a_gateway_that_says_nothing_any_more_is_found(api: httpx2.AsyncCl
     await fleet.announce_gateway(GATEWAY)
     entry = await redis.hget(keys.GATEWAYS, "gw-1")
     now_s, _ = await redis.time()
-    assert entry is not None
+    assert isinstance(entry, bytes)
     older = b"%d %b" % ((now_s - 30) * 1000, entry.partition(b" ")[2])
     await redis.hset(keys.GATEWAYS, "gw-1", older)
     found = await found_in(api)
