@@ -26,6 +26,7 @@ SHARED = {
     "--expect": "changes of routes and aliases",
     "--force": "changes of routes, and of workers",
 }
+ASKED = ("--json", "--watch", "--dry-run", "--wait", "--yes")  # in the table of all commands
 KINDS = {Kind.READING: "reads", Kind.CHANGING: "changes", Kind.RUNNING: "runs", Kind.LOCAL: "asks no server"}
 
 
@@ -50,6 +51,18 @@ def _head(found: list[tuple[tuple[str, ...], click.Command]]) -> Iterator[str]:
         yield f"| `{name}` | {where} | {_cell(_first(name, found))} |"
     yield from ("", "## Exit codes", "", "| code | meaning |", "| --- | --- |")
     yield from (f"| {code} | {words} |" for code, words in MEANINGS.items())
+    yield from (
+        "",
+        "## All commands",
+        "",
+        f"| command | kind | {' | '.join(f'`{name}`' for name in ASKED)} |",
+    )
+    yield "| --- " * (len(ASKED) + 2) + "|"
+    for path, command in found:
+        names = {name for option in command.params for name in option.opts}
+        kind = kind_of(command)
+        marks = " | ".join("x" if name in names else "" for name in ASKED)
+        yield f"| `{' '.join(path)}` | {'' if kind is None else KINDS[kind]} | {marks} |"
     yield ""
 
 

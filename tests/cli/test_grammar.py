@@ -12,8 +12,8 @@ ROOT = click.Context(turnout, info_name="turnout")
 LEAVES = {" ".join(path): command for path, command in leaves(turnout, ROOT)}
 # Nouns that are verbs themselves, as what they act on is the whole installation or one model.
 ALONE = {
-    "up", "status", "top", "doctor", "completion", "cutover", "deploy", "compare", "drift", "gateways", "explain", "apply", "diff",
-    "export", "gateway", "control", "supervisor", "worker",
+    "up", "status", "top", "doctor", "completion", "cutover", "deploy", "compare", "drift",
+    "gateways", "explain", "apply", "diff", "export", "gateway", "control", "supervisor", "worker",
 }  # fmt: skip
 # command -> why it is neither reading nor changing by `cli.grammar`, though it speaks to the control API.
 OF_NO_KIND = {
