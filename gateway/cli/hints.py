@@ -5,6 +5,7 @@ one quick question to the control API.
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.cli.client import ControlClient
 
 SHOWN = 3
+_UNREGISTERED = re.compile(r"version \S+ of (\S+) is not registered")
 
 
 def near(word: str, known: Iterable[str]) -> list[str]:
@@ -25,16 +27,23 @@ def near(word: str, known: Iterable[str]) -> list[str]:
 
 def hint(error: TurnoutError, client: "ControlClient | None") -> str | None:
     """A sentence beside the error's own."""
-    if error.code not in ("unknown_model", "no_route") or client is None:
+    words = _names_in(error)
+    if not words or client is None:
         return None
     try:
         known = [item["model"] for item in client.get("models")["models"]]
     except (TurnoutError, KeyError):
         return None
-    words = error.message.replace(",", " ").replace(":", " ").split()
     if any(word in known for word in words):
         return None
-    meant = [name for word in words for name in near(word, known)]
+    meant = [name for word in words for name in near(word, known)[:1]]
     if meant:
         return f"did you mean {' or '.join(dict.fromkeys(meant))}?"
     return f"models are: {', '.join(known[:20])}" if known else "no model is registered yet"
+
+
+def _names_in(error: TurnoutError) -> list[str]:
+    """Words of the sentence that may be a model's name that is none."""
+    if error.code in ("unknown_model", "no_route"):
+        return error.message.replace(",", " ").replace(":", " ").split()
+    return _UNREGISTERED.findall(error.message) if error.code == "invalid_document" else []

@@ -84,6 +84,8 @@ def test_watching_as_json_is_one_value_a_line(run: Run) -> None:
 def test_a_model_that_is_nearly_right_is_named(run: Run) -> None:
     wrong = run("model", "show", "digts")
     assert (wrong.code, "did you mean digits?" in wrong.err) == (1, True)
+    split = run("route", "split", "digts", "1=100")
+    assert (split.code, "did you mean digits?" in split.err) == (2, True)
     other = run("model", "show", "x9")
     assert "models are: digits" in other.err
 
