@@ -122,4 +122,5 @@ def _rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     collected = _FRAME.get()
-    Console(file=collected, force_terminal=True, no_color=not is_coloured()).print(table)
+    forced = None if collected is None else True  # a frame ends up on the terminal
+    Console(file=collected, force_terminal=forced, no_color=not is_coloured()).print(table)

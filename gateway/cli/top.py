@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from gateway.cli.exits import exit_code
 from gateway.cli.output import is_coloured
 from gateway.cli.progress import nothing_drawn
 from gateway.cli.session import Session, operator
@@ -46,7 +45,10 @@ def top(session: Session, once: bool) -> int:
         return 0
     if session.out.is_json or not (sys.stdout.isatty() and sys.stdin.isatty()):
         raise click.UsageError("`turnout top` draws on a terminal; elsewhere: turnout top --once [--json]")
-    return _live(session)
+    try:
+        return _live(session)
+    except KeyboardInterrupt:
+        return 0
 
 
 def _print(session: Session, found: dict[str, Any]) -> None:
@@ -87,8 +89,7 @@ def _live(session: Session) -> int:
                     seen, ill = session.client.get("overview"), ""
                 except TurnoutError as error:
                     if error.code not in PASSING:
-                        session.out.error(error)
-                        return exit_code(error)
+                        raise
                     ill = f"{error.message}; what follows is what was seen last"
 
 

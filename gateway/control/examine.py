@@ -29,12 +29,12 @@ MOST = 500  # workers that are tried
 Readable = tuple[Route | None, tuple[str, ...]]
 
 
-async def examine(parts: Parts, pools: Sequence[Pool]) -> Seen:
+async def examine(parts: Parts, pools: Sequence[Pool], *, with_keys: bool) -> Seen:
     """Raises `UpstreamError("store_away")`: without Redis there is nothing else to look at."""
     now_ms, gateways = await parts.fleet.known_gateways()
     fleet = await parts.fleet.workers()
     settings = parts.settings
-    found = await _keys(parts)
+    found = await _keys(parts) if with_keys else []
     routes: dict[str, Readable] = {}
     for field, envelope in (await parts.documents.all("route/")).items():
         model = field.removeprefix("route/")

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.contract.errors import is_versions_fault
 from gateway.contract.evidence import PRIMARY
 from gateway.contract.route import Route
 from gateway.control.pools import Pool, pools
@@ -192,7 +193,7 @@ def _row(key: Key, sums: Sums | None, rates: Mapping[Key, float], model: _Model)
         "role": found.role,
         "per_s": round(rates.get(key, 0.0), 3),
         "requests": found.requests,
-        "failed": sum(found.errors.values()),
+        "failed": sum(count for code, count in found.errors.items() if is_versions_fault(code)),
         "errors": found.errors,
         "latency": None
         if latency is None

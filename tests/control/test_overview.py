@@ -30,7 +30,8 @@ async def test_a_look_has_traffic_errors_latency_quality_split_and_workers(
     assert (await api.post("/routes/digits/edit", json={"edit": edit})).status_code == 200
     await api.put("/models/digits/versions/1/workers", json={"workers": 2})
     counts: dict[str, int | float] = {
-        "p|1|n": 90, "p|1|ok": 88, "p|1|e:no_workers": 2, "p|1|us": 9000, "p|1|h13": 88, "p|1|recorded": 88,
+        "p|1|n": 90, "p|1|ok": 88, "p|1|e:no_workers": 2, "p|1|e:client_gone": 1,
+        "p|1|us": 9000, "p|1|h13": 88, "p|1|recorded": 88,
         "p|1|rows": 40, "p|1|right": 30, "p|1|l": 40, "s|2|n": 90, "s|2|ok": 90, "s|2|h17": 90,
     }  # fmt: skip
     await write(redis, 1, counts)
@@ -43,7 +44,7 @@ async def test_a_look_has_traffic_errors_latency_quality_split_and_workers(
     rows = {(row["role"], row["version"]): row for row in model["versions"]}
     assert rows["primary", "1"]["quality"]["metric"] == "accuracy"
     assert rows["primary", "1"]["quality"]["value"] == 0.75
-    assert rows["primary", "1"]["errors"] == {"no_workers": 2}
+    assert rows["primary", "1"]["errors"] == {"no_workers": 2, "client_gone": 1}  # the second is no failure
     assert rows["shadow", "2"]["requests"] == 90
     assert rows["primary", "2"]["per_s"] == 0  # it has a weight, and no traffic yet
     status = (await api.get("/status")).json()

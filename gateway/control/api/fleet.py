@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from gateway.contract.access import Role
 from gateway.contract.errors import is_versions_fault
 from gateway.contract.evidence import PRIMARY
 from gateway.contract.pool import Presence
@@ -48,9 +49,10 @@ async def show_overview(control: Control, caller: Caller) -> dict[str, Any]:
 
 @router.get("/doctor")
 async def examine_all(control: Control, caller: Caller) -> dict[str, Any]:
-    """What is wrong, the gravest first; `redis` is what was seen of the server. For all models only."""
+    """What is wrong, the gravest first; `redis` is what was seen of the server. For keys of all models only;
+    keys that end soon are told to admins, who alone may see keys."""
     caller.require_all()
-    seen = await examine(control, await pools_of(control))
+    seen = await examine(control, await pools_of(control), with_keys=caller.role.includes(Role.ADMIN))
     return {"findings": [asdict(finding) for finding in findings(seen)], "redis": asdict(seen.redis)}
 
 
