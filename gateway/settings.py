@@ -8,8 +8,9 @@ them are reported at once. Called by the commands that start processes; nothing 
     TURNOUT_REDIS_URL=redis://10.0.0.5   TURNOUT_GATEWAY__LIMITS__BODY_BYTES=1048576
 """
 
+import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from workers.settings import SupervisorSettings, WorkerSettings
 PREFIX = "TURNOUT_"
 BETWEEN = "__"  # TURNOUT_<section>__<setting>
 MAX_PORT = 65535
+_UNKNOWN = frozenset({"Unexpected keyword argument", "Extra inputs are not permitted"})  # pydantic's words
 DEFAULT_DATA_DIR = Path(".turnout")
 DEFAULT_KEEP_WARM_S = 300.0  # as in the sections
 # The names of each section's settings.
@@ -116,12 +118,25 @@ def load(file: Path | None = None, *, flags: Mapping[str, Any] | None = None) ->
     try:
         loaded = Sources(**_given(flags or {}))
     except ValidationError as error:
-        raise _wrong(problems_of(error) + _unknown_variables()) from None
+        raise _wrong(_with_near_names(problems_of(error)) + _unknown_variables()) from None
     except SettingsError as error:
         raise _wrong([f"environment: {error}"]) from None
     if problems := _unknown_variables() + _impossible(loaded) + oidc.problems(loaded.control.oidc):
         raise _wrong(problems)
     return loaded
+
+
+def leaves(section: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting of a tree with its path."""
+    if isinstance(section, BaseModel):
+        named = [(name, getattr(section, name)) for name in type(section).model_fields]
+    else:
+        named = [(entry.name, getattr(section, entry.name)) for entry in fields(section)]
+    for name, value in named:
+        if is_dataclass(value):
+            yield from leaves(value, f"{path}{name}.")
+        else:
+            yield path + name, value
 
 
 def embedded_redis_url(data_dir: Path) -> str:
@@ -136,17 +151,52 @@ def config_dir() -> Path:
     return checkout if (checkout / "turnout.yaml").is_file() else package / "_config"
 
 
-def numbers(section: Any, path: str = "") -> Iterator[tuple[str, float]]:
+def numbers(section: Any) -> Iterator[tuple[str, float]]:
     """Every number of a settings tree with its path."""
-    if isinstance(section, BaseModel):
-        named = [(name, getattr(section, name)) for name in type(section).model_fields]
-    else:
-        named = [(entry.name, getattr(section, entry.name)) for entry in fields(section)]
-    for name, value in named:
-        if is_dataclass(value):
-            yield from numbers(value, f"{path}{name}.")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield path + name, value
+    for path, value in leaves(section):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            yield path, value
+
+
+def _with_near_names(problems: list[str]) -> list[str]:
+    """An unknown setting with the one that was perhaps meant; what is said of `access` once, not for each
+    section that inherits it."""
+    found: list[str] = []
+    known = list(_all_paths())
+    for problem in problems:
+        path, _, words = problem.partition(": ")
+        if words not in _UNKNOWN:
+            found.append(problem)
+            continue
+        if any(earlier.startswith(f"{path.partition('.')[2]}: there is") for earlier in found if "." in path):
+            continue
+        near = _nearest(path, known)
+        hint = f"; did you mean {near}?" if near else ""
+        found.append(f"{path}: there is no such setting{hint}")
+    return found
+
+
+def _nearest(path: str, known: Sequence[str]) -> str | None:
+    """A like name in the same section, else the same name in another one."""
+    section, _, name = path.rpartition(".")
+    siblings = {one.rpartition(".")[2]: one for one in known if one.rpartition(".")[0] == section}
+    near = difflib.get_close_matches(name, siblings, n=1)
+    return siblings[near[0]] if near else next((one for one in known if one.endswith(f".{name}")), None)
+
+
+def _all_paths() -> Iterator[str]:
+    """Every setting and every section."""
+    for name, field in Settings.model_fields.items():
+        yield name
+        if is_dataclass(field.annotation):
+            yield from _paths_in(field.annotation, f"{name}.")
+
+
+def _paths_in(section: Any, path: str) -> Iterator[str]:
+    for entry in fields(section):
+        yield path + entry.name
+        if is_dataclass(entry.type):
+            yield from _paths_in(entry.type, f"{path}{entry.name}.")
 
 
 def _impossible(settings: Settings) -> list[str]:

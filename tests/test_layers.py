@@ -57,11 +57,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway.console": {"gateway.contract"},
     "workers": {"gateway.contract", "gateway.wire", "gateway.core.need"},
 }
-# The commands that start a process or read Turnout's data files, and the one that mends access in Redis
-# itself; every other command reaches the rest by HTTP.
+# The commands that start a process or read Turnout's data files, those that tell what a process would be told
+# (its settings), and the one that mends access in Redis itself; every other command reaches the rest by HTTP.
 PROCESS_COMMANDS = {
-    "gateway", "control", "supervisor", "worker", "up", "demo", "recover", "loadtest_inputs",
-    "loadtest_scenario",
+    "gateway", "control", "supervisor", "worker", "up", "demo", "recover", "config", "origins", "around",
+    "loadtest_inputs", "loadtest_scenario",
 }  # fmt: skip
 NO_SUCH_IN_CORE = {
     "asyncio", "concurrent", "datetime", "http", "httpx2", "io", "logging", "multiprocessing", "os",
@@ -171,7 +171,8 @@ def test_the_gateway_loads_no_model_runtime() -> None:
         [
             sys.executable,
             "-c",
-            "import gateway.cli.gateway, gateway.dataplane.metrics, sys; print(*sys.modules, sep='\\n')",
+            "import gateway.cli.gateway, gateway.dataplane.parent, gateway.dataplane.process, uvloop, sys; "
+            "import gateway.dataplane.metrics; print(*sys.modules, sep='\\n')",
         ],
         check=True,
         capture_output=True,

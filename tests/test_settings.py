@@ -129,3 +129,21 @@ def test_the_commented_file_lists_every_setting_with_its_default() -> None:
 def test_every_line_of_the_commented_file_gives_a_reason() -> None:
     lines = (config_dir() / "turnout.yaml").read_text().splitlines()
     assert [line for line in lines if line.strip() and "# " not in line and line.strip() != "#"] == []
+
+
+def test_an_unknown_name_is_told_once_with_the_near_one(tmp_path: Path) -> None:
+    file = settings_file(
+        tmp_path,
+        "gateway: {prot: 1, bogus: 1, limits: {body_byte: 5}}\ncontrl: {port: 1}\naccess: {requird: on}\n"
+        "metrics_port: 1\n",
+    )
+    with pytest.raises(CallerError) as caught:
+        load(file)
+    assert sorted(caught.value.data["problems"]) == [
+        "access.requird: there is no such setting; did you mean access.required?",
+        "contrl: there is no such setting; did you mean control?",
+        "gateway.bogus: there is no such setting",
+        "gateway.limits.body_byte: there is no such setting; did you mean gateway.limits.body_bytes?",
+        "gateway.prot: there is no such setting; did you mean gateway.port?",
+        "metrics_port: there is no such setting; did you mean gateway.metrics_port?",
+    ]

@@ -9,6 +9,7 @@ Called by `workers.app`.
 
 import asyncio
 import logging
+import time
 
 from redis.asyncio import Redis
 
@@ -56,7 +57,8 @@ class Announcer:
                 continue
 
     async def _write(self, *, is_change: bool) -> None:
-        lease = self._lease.model_dump_json(exclude={"seen_ms"})
+        said = self._lease.model_copy(update={"at_ms": time.time_ns() // 1_000_000})
+        lease = said.model_dump_json(exclude={"seen_ms"})
         channel = (keys.CHANGES, MESSAGE) if is_change else ("", "")
         try:
             await self._redis.eval(STAMPED_HSET, 1, keys.WORKERS, self._lease.worker_id, lease, *channel)

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.grammar import DRY_RUN, REASON, YES, changes_itself, confirm, reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import age, follow_words, quoted
 
@@ -16,8 +17,6 @@ def alias() -> None:
 _EXPECT = click.option(
     "--expect", type=click.IntRange(min=0), metavar="REVISION", help="Only if the aliases have it still."
 )
-_REASON = click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
-_DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
 
 
 @alias.command("set")
@@ -25,9 +24,10 @@ _DRY_RUN = click.option("--dry-run", is_flag=True, help="Say what would happen, 
 @click.argument("alias_name", metavar="ALIAS")
 @click.argument("version")
 @_EXPECT
-@_REASON
-@_DRY_RUN
+@REASON
+@DRY_RUN
 @click.option("--force", is_flag=True, help="Against policy, in an emergency; needs --reason.")
+@changes_itself
 @operator
 def set_alias(session: Session, name: str, alias_name: str, version: str, **how: Any) -> int:
     """Let an alias mean this version from now on, as policy allows.
@@ -41,16 +41,21 @@ def set_alias(session: Session, name: str, alias_name: str, version: str, **how:
 @click.argument("name", metavar="MODEL")
 @click.argument("alias_name", metavar="ALIAS")
 @_EXPECT
-@_REASON
-@_DRY_RUN
+@REASON
+@DRY_RUN
+@YES
+@changes_itself
 @operator
-def remove(session: Session, name: str, alias_name: str, **how: Any) -> int:
+def remove(session: Session, name: str, alias_name: str, yes: bool, dry_run: bool, **how: Any) -> int:
     """Forget an alias. Traffic of a route that follows it stays as it is."""
-    return _move(session, name, alias_name, None, **how)
+    if not (yes or dry_run):
+        confirm(f"Forget the alias {alias_name} of {name}?")
+    return _move(session, name, alias_name, None, dry_run=dry_run, **how)
 
 
 @alias.command("list")
 @click.argument("name", metavar="MODEL")
+@reading
 @operator
 def list_aliases(session: Session, name: str) -> int:
     """The aliases of a model."""
@@ -62,6 +67,7 @@ def list_aliases(session: Session, name: str) -> int:
 
 @alias.command()
 @click.argument("name", metavar="MODEL")
+@reading
 @operator
 def show(session: Session, name: str) -> int:
     """What each alias means since when, who follows it, and what became of its last move."""
@@ -87,6 +93,7 @@ def show(session: Session, name: str) -> int:
 
 @alias.command()
 @click.argument("name", metavar="MODEL")
+@reading
 @operator
 def history(session: Session, name: str) -> int:
     """How the aliases of a model moved, newest first."""

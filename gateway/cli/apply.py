@@ -8,6 +8,7 @@ import click
 from gateway.cli.files import read_documents, write_documents
 from gateway.cli.folder import read_folder, write_folder
 from gateway.cli.folder_apply import apply_folder, compare_with_installed, tell
+from gateway.cli.grammar import reading
 from gateway.cli.installed import installed
 from gateway.cli.session import How, Session, mutating, operator, report_applied, report_change
 from gateway.cli.starting import with_workers
@@ -55,6 +56,7 @@ def apply(session: Session, path: str | None, directory: Path | None, prune: boo
 @click.command()
 @_FILE
 @_DIR
+@reading
 @operator
 def diff(session: Session, path: str | None, directory: Path | None) -> int:
     """What would `apply` change? Exit code 2 if anything."""

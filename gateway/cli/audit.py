@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from gateway.cli.audit_report import report
+from gateway.cli.grammar import WithDefault, reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import document_lines, moment
 from gateway.contract.errors import CallerError, TurnoutError
@@ -21,13 +22,8 @@ _AGO = re.compile(r"([0-9]+)([smhd])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-class _OrLog(click.Group):
-    """`turnout audit` alone is `turnout audit log`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0].startswith("-") and args[0] not in ("-h", "--help")):
-            args = ["log", *args]
-        return super().parse_args(ctx, args)
+class _OrLog(WithDefault):
+    default = "log"
 
 
 @click.group(cls=_OrLog)
@@ -43,6 +39,7 @@ audit.add_command(report)
 @click.option("--model", help="Only changes of this model.")
 @click.option("--author", help="Only changes by this key or person.")
 @click.option("--since", metavar="TIME", help="2026-11-25, 2026-11-25T10:30, or 90m, 12h, 7d ago.")
+@reading
 @operator
 def log(session: Session, limit: int, model: str | None, author: str | None, since: str | None) -> int:
     """Every change, newest first."""
@@ -56,6 +53,7 @@ def log(session: Session, limit: int, model: str | None, author: str | None, sin
 @click.option("--limit", type=click.IntRange(1, 10_000), default=30, show_default=True)
 @click.option("--model", help="Only changes of this model.")
 @click.option("--since", metavar="TIME", help="2026-11-25, 2026-11-25T10:30, or 90m, 12h, 7d ago.")
+@reading
 @operator
 def overrides(session: Session, limit: int, model: str | None, since: str | None) -> int:
     """Changes that somebody forced, and what stood against them."""
@@ -67,6 +65,7 @@ def overrides(session: Session, limit: int, model: str | None, since: str | None
 
 @audit.command()
 @click.argument("revision", type=click.IntRange(min=1))
+@reading
 @operator
 def show(session: Session, revision: int) -> int:
     """One change in full: before, after, who, why."""
@@ -93,6 +92,7 @@ def show(session: Session, revision: int) -> int:
 @audit.command()
 @click.argument("time", metavar="TIME")
 @click.option("--model", help="Of this model only.")
+@reading
 @operator
 def at(session: Session, time: str, model: str | None) -> int:
     """What was live at a time, and for whom.
@@ -120,6 +120,7 @@ def at(session: Session, time: str, model: str | None) -> int:
     "--file", "exported", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
     help="Verify what `turnout audit export` wrote, against its last line or --head; asks no server.",
 )  # fmt: skip
+@reading
 @operator
 def verify(session: Session, path: Path | None, from_head: bool, exported: Path | None) -> int:
     """Was an entry changed, removed, added or moved? Exit code 1 if so."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.grammar import reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import duration, moment, parse_since
 
@@ -40,6 +41,7 @@ _METRICS = ("accuracy", "mae", "rmse", "reward")
     metavar="FILE",
     help="Draw accuracy over time with its confidence sequence (PNG or SVG by suffix).",
 )
+@reading
 @operator
 def compare(
     session: Session,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.cli.grammar import running
 from gateway.contract.errors import CallerError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ GRACE_S = 5  # how long requests in flight may take at the end; one that waits f
     "--allow-unauthenticated", "--insecure-no-auth", "allow_unauthenticated", is_flag=True,
     help="Listen on an address other than loopback although no key is needed.",
 )  # fmt: skip
+@running
 def control(
     config: Path | None,
     host: str | None,

@@ -8,6 +8,7 @@ import click
 
 from gateway.cli.demo_install import missing_routes, register_versions, set_routes
 from gateway.cli.demo_traffic import Traffic, read_samples
+from gateway.cli.grammar import running
 from gateway.cli.session import Session, operator
 from gateway.settings import config_dir
 
@@ -42,6 +43,7 @@ def install(session: Session) -> int:
     help="Seconds until the label.",
 )
 @click.option("--key", envvar="TURNOUT_KEY", metavar="KEY", help="Where keys are on; or TURNOUT_KEY.")
+@running
 def traffic(url: str, rate: float, label_delay: float, key: str | None) -> int:
     """Send held-out inputs, and their true labels after a delay, until stopped."""
     sender = Traffic(url, read_samples(config_dir() / "demo"), rate, label_delay, say=click.echo, key=key)

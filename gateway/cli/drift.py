@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.grammar import reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import parse_since
 
@@ -22,6 +23,7 @@ from gateway.cli.words import parse_since
     show_default=True,
     help="Chance of a false alarm for a version, however often you look.",
 )
+@reading
 @operator
 def drift(session: Session, model: str, since: str, reference: str, alpha: float) -> int:
     """How far each version's answers have moved. Exit code 1 on an alarm."""

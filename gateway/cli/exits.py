@@ -1,6 +1,16 @@
-"""Exit codes: 0 done, 1 failed, 2 wrong use or drift, 3 refused, 4 conflict, 5 not reachable."""
+"""Exit codes, the same for every command: `MEANINGS` says them in words."""
 
 from gateway.contract.errors import TurnoutError
+
+MEANINGS = {
+    0: "done",
+    1: "failed, or something is wrong",
+    2: "wrong use, or drift (`turnout diff`)",
+    3: "refused: policy, permission, state of the pools",
+    4: "conflict: somebody else was faster",
+    5: "not reachable: control, or Redis behind it",
+    130: "stopped by Ctrl-C",
+}
 
 _CODES = {
     "bad_request": 2,

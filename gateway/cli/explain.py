@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.grammar import reading
 from gateway.cli.output import Output
 from gateway.cli.session import Session, operator
 from gateway.cli.words import document_lines, match_words, moment, quoted, split_words
@@ -19,6 +20,7 @@ from gateway.cli.words import document_lines, match_words, moment, quoted, split
 )
 @click.option("--pin", metavar="VERSION", help="The version that the request names.")
 @click.option("--prediction-id", metavar="ID", help="A prediction that was answered already.")
+@reading
 @operator
 def explain(
     session: Session,

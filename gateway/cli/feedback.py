@@ -2,6 +2,7 @@
 
 import click
 
+from gateway.cli.grammar import reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import moment
 
@@ -14,6 +15,7 @@ def feedback() -> None:
 @feedback.command()
 @click.argument("model")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@reading
 @operator
 def corrections(session: Session, model: str, limit: int) -> int:
     """Labels that replaced another label, and such as could not be compared; newest first."""

@@ -4,21 +4,16 @@ import os
 import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import uvloop
 
-from gateway.contract.access import AccessSettings
+from gateway.cli.grammar import running
 from gateway.contract.errors import CallerError
 from gateway.contract.lifeline import SETTINGS
-from gateway.dataplane import lastgood
-from gateway.dataplane.parent import Parent, child_command, run_parent
-from gateway.dataplane.process import LAST_GOOD, GatewayProcess, serve_until_signal
-from gateway.dataplane.settings import GatewaySettings, load
-from gateway.observe.logs import configure
-from gateway.settings import load as load_settings
-from gateway.store.exposure import closed_access
+
+if TYPE_CHECKING:
+    from gateway.dataplane.settings import GatewaySettings
 
 PORT = click.IntRange(0, 65535)
 
@@ -63,11 +58,23 @@ def listen(host: str, port: int) -> socket.socket:
     "--allow-unauthenticated", "--insecure-no-auth", "allow_unauthenticated", is_flag=True, default=None,
     help="Listen on an address other than loopback although no key is needed.",
 )  # fmt: skip
+@running
 def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, **flags: Any) -> None:
+    # Imported here: `turnout gateway --help` needs no data plane.
+    import uvloop
+
+    from gateway.contract.access import AccessSettings
+    from gateway.dataplane import lastgood
+    from gateway.dataplane.parent import Parent, child_command, run_parent
+    from gateway.dataplane.process import LAST_GOOD
+    from gateway.observe.logs import configure
+    from gateway.settings import load as load_settings
+    from gateway.store.exposure import closed_access
+
     configure(process="gateway")
     given = {"redis_url": redis_url, "data_dir": data_dir, "gateway": flags}
 
-    def read() -> GatewaySettings:
+    def read() -> "GatewaySettings":
         settings = load_settings(config, flags=given).gateway
         return replace(settings, access=AccessSettings(settings.access.required))  # no secrets of proxies
 
@@ -90,7 +97,7 @@ def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, *
     sock = listen(settings.host, settings.port)
     asked_port, port = settings.port, sock.getsockname()[1]
 
-    def read_again() -> GatewaySettings:
+    def read_again() -> "GatewaySettings":
         again = read()
         if again.access == as_read.access:
             again = replace(again, access=access)
@@ -109,6 +116,12 @@ def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, *
 @click.option("--index", required=True, type=int)
 @click.option("--ready-fd", required=True, type=int)
 def gateway_process(settings_json: str, fd: int, index: int, ready_fd: int) -> None:
+    import uvloop
+
+    from gateway.dataplane.process import GatewayProcess, serve_until_signal
+    from gateway.dataplane.settings import load
+    from gateway.observe.logs import configure
+
     configure(process=f"gateway[{index}]")
     settings = load(settings_json)
 

@@ -4,11 +4,13 @@ import time
 
 import click
 
+from gateway.cli.grammar import reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import duration
 
 
 @click.command()
+@reading
 @operator
 def gateways(session: Session) -> int:
     """Gateway processes and the revision they serve."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.grammar import REASON, changing, reading
 from gateway.cli.session import Session, operator, report_applied
 from gateway.cli.words import age, moment
 from gateway.contract.access import Role
@@ -27,7 +28,8 @@ def key() -> None:
 @click.option("--expires", metavar="30d", help="Seconds, minutes, hours or days: 90s, 30m, 12h, 30d.")
 @click.option("--pin", is_flag=True, help="May choose the version of a prediction.")
 @click.option("--rate", type=click.FloatRange(0.01, 1e6), metavar="PER_S", help="Predictions, per gateway.")
-@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit.")
+@REASON
+@changing()
 @operator
 def create(
     session: Session,
@@ -66,6 +68,7 @@ def create(
 
 
 @key.command("list")
+@reading
 @operator
 def list_keys(session: Session) -> int:
     """Every key, without its secret."""
@@ -81,7 +84,8 @@ def list_keys(session: Session) -> int:
 
 @key.command()
 @click.argument("key_id", metavar="ID")
-@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit.")
+@REASON
+@changing(asks="End key {key_id} now?")
 @operator
 def revoke(session: Session, key_id: str, reason: str) -> int:
     """End a key now; returns when every gateway refuses it."""
@@ -92,6 +96,7 @@ def revoke(session: Session, key_id: str, reason: str) -> int:
 
 
 @key.command()
+@reading
 @operator
 def whoami(session: Session) -> int:
     """Who this key says you are."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from gateway.cli.exits import exit_code
 from gateway.contract import lifeline
@@ -20,6 +21,11 @@ from gateway.contract.errors import TurnoutError
 COMMANDS = {
     "up": ("gateway.cli.up:up", "Run everything on this machine: gateway, workers, control, Redis."),
     "status": ("gateway.cli.status:status", "Is everything well, and if not, what is to be done?"),
+    "top": ("gateway.cli.top:top", "All models, live: requests, errors, latency, quality, rollouts."),
+    "doctor": (
+        "gateway.cli.doctor:doctor",
+        "What is wrong with this installation, and the command to mend it.",
+    ),
     "route": ("gateway.cli.route:route", "Show and change how a model's requests are split."),
     "cutover": ("gateway.cli.cutover:cutover", "Blue/green: make another version live, or go back."),
     "rollout": ("gateway.cli.rollout:rollout", "Move traffic to a version by itself, on evidence."),
@@ -49,7 +55,10 @@ COMMANDS = {
     ),
     "bench": ("gateway.cli.bench:bench", "What versions of a model cost, measured in turn."),
     "demo": ("gateway.cli.demo:demo", "Send demo traffic with delayed labels."),
+    "config": ("gateway.cli.config:config", "Settings: each value and where it comes from."),
+    "completion": ("gateway.cli.completion:completion", "Complete `turnout` in bash, zsh or fish."),
 }
+VARIABLE = "_TURNOUT_COMPLETE"  # by which the shell asks what may come next
 HIDDEN = {"gateway-process": "gateway.cli.gateway:gateway_process"}  # started by other commands
 
 
@@ -66,7 +75,21 @@ class LazyGroup(click.Group):
         module, _, attribute = target.partition(":")
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
+        if VARIABLE in os.environ:
+            from gateway.cli.completion import teach
+
+            teach(command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        """Without importing them all."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=summary)
+            for name, (_, summary) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -92,13 +115,19 @@ def turnout() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code; nobody sees a traceback but for a bug."""
     lifeline.hold()
+    if VARIABLE in os.environ:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(turnout, {}, "turnout", VARIABLE, os.environ[VARIABLE])
     try:
         result: Any = turnout.main(args=argv, prog_name="turnout", standalone_mode=False)
     except click.Abort:
         click.echo("stopped", err=True)
         return 130
     except click.ClickException as error:
-        error.show()
+        from gateway.cli import mistakes
+
+        mistakes.show(error, sys.argv[1:] if argv is None else argv)
         return error.exit_code
     except TurnoutError as error:
         click.echo(f"turnout: {error.message}", err=True)

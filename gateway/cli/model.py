@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from gateway.cli import standing
+from gateway.cli.grammar import REASON, YES, changes_itself, changing, confirm, reading
 from gateway.cli.model_follow import follow
 from gateway.cli.register import pairs, register
 from gateway.cli.session import Session, operator
@@ -31,6 +32,7 @@ model.add_command(follow)
     "--limit", type=click.IntRange(1, 1000), default=1000, show_default=True, help="Models at most."
 )
 @click.option("--after", default="", metavar="MODEL", help="Begin after this model.")
+@reading
 @operator
 def list_models(session: Session, search: str, limit: int, after: str) -> int:
     """Every model with its versions."""
@@ -51,6 +53,7 @@ def list_models(session: Session, search: str, limit: int, after: str) -> int:
 @model.command()
 @click.argument("name", metavar="MODEL")
 @click.argument("version", required=False)
+@reading
 @operator
 def show(session: Session, name: str, version: str | None) -> int:
     """All versions of a model, or everything about one."""
@@ -112,6 +115,7 @@ _COMPARED = (
 @click.argument("name", metavar="MODEL")
 @click.argument("one")
 @click.argument("other")
+@reading
 @operator
 def diff(session: Session, name: str, one: str, other: str) -> int:
     """In what two versions differ."""
@@ -135,6 +139,7 @@ def diff(session: Session, name: str, one: str, other: str) -> int:
 @click.argument("name", metavar="MODEL")
 @click.argument("version")
 @click.argument("tags", nargs=-1, required=True, metavar="NAME=VALUE|NAME-...")
+@changing()
 @operator
 def tag(session: Session, name: str, version: str, tags: tuple[str, ...]) -> int:
     """Set tags of a version, or remove them (NAME-): the only part of it that changes."""
@@ -149,6 +154,7 @@ def tag(session: Session, name: str, version: str, tags: tuple[str, ...]) -> int
 @model.command()
 @click.argument("name", metavar="MODEL")
 @click.argument("version")
+@reading
 @operator
 def card(session: Session, name: str, version: str) -> int:
     """Print the model card of a version."""
@@ -188,10 +194,11 @@ def download(session: Session, name: str, version: str, path: str) -> int:
 @model.command("rm")
 @click.argument("name", metavar="MODEL")
 @click.argument("version")
-@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
 @click.option(
     "--force", is_flag=True, help="Also where a policy keeps it, if it lets your role; with --reason."
 )
+@REASON
+@changing(asks="Forget version {version} of {name}?")
 @operator
 def remove(session: Session, name: str, version: str, reason: str, force: bool) -> int:
     """Forget a version that nothing uses. Its file stays until `turnout model gc`.
@@ -218,10 +225,14 @@ def remove(session: Session, name: str, version: str, reason: str, force: bool) 
     help="Keep what was sent since then: it may be about to be registered.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say which.")
-@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit.")
+@YES
+@REASON
+@changes_itself
 @operator
-def gc(session: Session, older_than_h: float, dry_run: bool, reason: str) -> int:
+def gc(session: Session, older_than_h: float, dry_run: bool, yes: bool, reason: str) -> int:
     """Delete the model files that no version uses."""
+    if not (yes or dry_run):
+        confirm("Delete the model files that no version uses?")
     body = {"older_than_s": older_than_h * 3600, "dry_run": dry_run, "reason": reason}
     found = session.client.post("artifacts", "collect", body=body)
     session.out.value(found)

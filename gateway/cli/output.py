@@ -1,17 +1,39 @@
 """How commands print: JSON for programs, tables for people, plain columns where nobody looks.
 
-A table goes through rich on a terminal; into a pipe or file it is aligned text without borders or colours.
-Results go to stdout, warnings and errors to stderr.
+A table goes through rich on a terminal; into a pipe or file it is aligned text without borders or colours,
+and so it is on a terminal without colours where NO_COLOR is set. Results go to stdout, warnings and errors to
+stderr; inside `frame` all of it is collected, for `--watch`.
 """
 
+import io
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import click
 
 from gateway.contract.errors import TurnoutError
+
+_FRAME: ContextVar[io.StringIO | None] = ContextVar("frame", default=None)
+
+
+@contextmanager
+def frame() -> Iterator[io.StringIO]:
+    """What is printed within goes there."""
+    collected = io.StringIO()
+    token = _FRAME.set(collected)
+    try:
+        yield collected
+    finally:
+        _FRAME.reset(token)
+
+
+def is_coloured() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 class Output:
@@ -22,21 +44,22 @@ class Output:
 
     def value(self, value: Mapping[str, Any]) -> None:
         """What a program reads; nothing unless JSON is wanted."""
-        if self.is_json:
-            click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+        if self.is_json:  # when watched, one value a line
+            indent = 2 if _FRAME.get() is None else None
+            _echo(json.dumps(value, indent=indent, ensure_ascii=False))
 
     def line(self, text: str = "") -> None:
         if not self.is_json:
-            click.echo(text)
+            _echo(text)
 
     def warning(self, text: str) -> None:
         if not self.is_json:
-            click.echo(f"warning: {text}", err=True)
+            _echo(f"warning: {text}", err=True)
 
     def failure(self, text: str) -> None:
         """Why the exit code is not 0, where the value does not say so already."""
         if not self.is_json:
-            click.echo(f"turnout: {text}", err=True)
+            _echo(f"turnout: {text}", err=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str = "nothing") -> None:
         """A column whose name ends in `>` is aligned to the right; only the last one may be folded."""
@@ -44,7 +67,7 @@ class Output:
             return
         texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
         if not texts:
-            click.echo(empty)
+            _echo(empty)
         elif sys.stdout.isatty():
             _rich(columns, texts)
         else:
@@ -55,13 +78,21 @@ class Output:
         if self.is_json:
             self.value({**error.data, "error": error.message, "code": error.code})
             return
-        click.echo(f"turnout: {error.message}", err=True)
+        _echo(f"turnout: {error.message}", err=True)
         problems = error.data.get("problems", ())
         if len(problems) > 1 or (problems and problems[0] not in error.message):
             for problem in problems:
-                click.echo(f"  {problem}", err=True)
+                _echo(f"  {problem}", err=True)
         for change in error.data.get("changes", ()):
-            click.echo(f"  {change}", err=True)
+            _echo(f"  {change}", err=True)
+
+
+def _echo(text: str, *, err: bool = False) -> None:
+    collected = _FRAME.get()
+    if collected is None:
+        click.echo(text, err=err)
+    else:
+        collected.write(text + "\n")
 
 
 def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -72,7 +103,7 @@ def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             cell.rjust(width) if name.endswith(">") else cell.ljust(width)
             for cell, width, name in zip(line, widths, columns, strict=True)
         ]
-        click.echo("  ".join(cells).rstrip())
+        _echo("  ".join(cells).rstrip())
 
 
 def _rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -90,4 +121,6 @@ def _rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    collected = _FRAME.get()
+    forced = None if collected is None else True  # a frame ends up on the terminal
+    Console(file=collected, force_terminal=forced, no_color=not is_coloured()).print(table)

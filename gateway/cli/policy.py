@@ -5,11 +5,12 @@ from typing import Any
 
 import click
 
+from gateway.cli.client import WouldChange
 from gateway.cli.files import read_documents, write_documents
+from gateway.cli.grammar import REASON, changing, reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import age
 
-_REASON = click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit log.")
 _FILE = click.option("-f", "--file", "path", required=True, metavar="FILE", help="YAML; - = stdin.")
 
 
@@ -19,6 +20,7 @@ def policy() -> None:
 
 
 @policy.command("list")
+@reading
 @operator
 def list_policies(session: Session) -> int:
     """Every policy with the models that it is about."""
@@ -44,6 +46,7 @@ def list_policies(session: Session) -> int:
 
 @policy.command()
 @click.argument("name", metavar="POLICY")
+@reading
 @operator
 def show(session: Session, name: str) -> int:
     """One policy as a file, and who wrote it."""
@@ -56,7 +59,8 @@ def show(session: Session, name: str) -> int:
 
 @policy.command()
 @_FILE
-@_REASON
+@REASON
+@changing()
 @operator
 def apply(session: Session, path: str, reason: str) -> int:
     """Write policies from a file, each as one change."""
@@ -65,7 +69,12 @@ def apply(session: Session, path: str, reason: str) -> int:
         name = str(document.get("policy", ""))
         if not name:
             raise click.UsageError(f"{path}: a policy begins with `policy: NAME`")
-        result = session.client.put("policies", name, body={"policy": document, "reason": reason})
+        try:
+            result = session.client.put("policies", name, body={"policy": document, "reason": reason})
+        except WouldChange:
+            session.out.line(f"policy {name} would be written; this was a dry run")
+            results.append({"policy": name, "dry_run": True, "changed": True})
+            continue
         results.append(result)
         what = "written" if result["changed"] else "is so already"
         session.out.line(f"policy {name} {what} (revision {result['revision']})")
@@ -77,7 +86,8 @@ def apply(session: Session, path: str, reason: str) -> int:
 
 @policy.command()
 @click.argument("name", metavar="POLICY")
-@_REASON
+@REASON
+@changing(asks="Remove policy {name}?")
 @operator
 def rm(session: Session, name: str, reason: str) -> int:
     """Remove a policy; its history stays in the audit log."""
@@ -89,6 +99,7 @@ def rm(session: Session, name: str, reason: str) -> int:
 
 @policy.command()
 @_FILE
+@reading
 @operator
 def check(session: Session, path: str) -> int:
     """Would policy let this pass? Exit code 3 if not.

@@ -5,27 +5,20 @@ from typing import Any
 
 import click
 
+from gateway.cli.grammar import WithDefault, changing, reading
 from gateway.cli.session import Session, operator
 from gateway.cli.starting import start_pool, why_short
 from gateway.cli.starting import wait as waited
 from gateway.cli.words import duration
 
 
-class _ListByDefault(click.Group):
-    """`turnout pools` and `turnout pools --json` are `turnout pools list`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_ListByDefault)
+@click.group(cls=WithDefault)
 def pools() -> None:
     """Workers of each version: wanted, ready, why, where."""
 
 
 @pools.command("list")
+@reading
 @operator
 def list_pools(session: Session) -> int:
     """Every version with its workers, and why it has them."""
@@ -47,6 +40,7 @@ def list_pools(session: Session) -> int:
 @click.argument("model")
 @click.argument("version")
 @click.option("--wait-s", type=click.FloatRange(0, 600), default=30.0, show_default=True, metavar="SECONDS")
+@changing()
 @operator
 def start(session: Session, model: str, version: str, wait_s: float) -> int:
     """Start a version's workers before anything needs them, or try again after a crash loop."""
@@ -65,6 +59,7 @@ def start(session: Session, model: str, version: str, wait_s: float) -> int:
 @click.option("--wait/--no-wait", default=True, help="Return when so many are ready. Default: wait.")
 @click.option("--wait-s", type=click.FloatRange(0, 600), default=30.0, show_default=True, metavar="SECONDS")
 @click.option("--force", is_flag=True, help="Also when the last worker of live traffic goes.")
+@changing()
 @operator
 def scale(
     session: Session,

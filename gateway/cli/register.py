@@ -13,11 +13,13 @@ from typing import Any
 
 import click
 
+from gateway.cli.grammar import changes_itself
 from gateway.cli.pools import tell_until, wait_for_pool
+from gateway.cli.progress import progress
 from gateway.cli.roll_out import Wish, plan_of, roll_out, until_ready, workers_like_baseline
 from gateway.cli.session import Command, Session, operator
 from gateway.cli.words import bytes_words, tensors_words
-from gateway.contract.errors import CallerError
+from gateway.contract.errors import CallerError, TurnoutError
 from gateway.contract.lineage import MAX_CARD_BYTES, MAX_ENTRIES
 from gateway.contract.names import is_model_name, is_version_name
 from gateway.sources.fetch import fetch
@@ -85,6 +87,8 @@ def describing(command: Command) -> Command:
     "--rollout", "plan", metavar="PLAN",
     help="Then start its rollout: a template or YAML, as `turnout deploy`. Policy judges it as any.",
 )  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Fetch and check the source, and send nothing.")
+@changes_itself
 @operator
 def register(
     session: Session,
@@ -96,6 +100,7 @@ def register(
     wait: bool,
     wait_s: float,
     plan: str | None,
+    dry_run: bool,
     **said: Any,
 ) -> int:
     """Store a model file and register it as a version: digest and signature are read from the file.
@@ -109,6 +114,8 @@ def register(
     if wish is not None and told["workers"] is None:
         told["workers"] = workers_like_baseline(session, wish)
     with fetched(address, limits=Limits(roots=roots, hosts=hosts)) as found:
+        if dry_run:
+            return _try(session, name, version, found)
         sent = {**told, "source": told["source"] or found.address}
         result = send(session, name, version, found, sent)
     report(session, result)
@@ -125,6 +132,25 @@ def register(
             session.out.line(f"{name} {version} answers all requests already")
     session.out.value({**result, "pool": pool, **({} if wish is None else {"rollout": rollout})})
     return code
+
+
+def _try(session: Session, name: str, version: str, found: Fetched) -> int:
+    """Signature and policies are judged by the control process, when it has the file."""
+    digest, size_bytes = _digest(found.path), found.path.stat().st_size
+    try:
+        known = session.client.get("models", name, "versions", version)["digest"]
+    except TurnoutError as error:
+        if error.code not in ("unknown_model", "unknown_version"):
+            raise
+        known = None
+    if known not in (None, digest):
+        raise CallerError("conflict", f"{name} {version} is registered with another file ({known[:12]})")
+    session.out.value({"dry_run": True, "digest": digest, "size_bytes": size_bytes, "source": found.address})
+    state = "would be registered" if known is None else "is registered already with this content"
+    session.out.line(f"{name} {version} {state}: {bytes_words(size_bytes)}; this was a dry run")
+    session.out.line(f"  digest  {digest}")
+    session.out.line(f"  source  {found.address}")
+    return 0
 
 
 def described(
@@ -189,7 +215,9 @@ def report(session: Session, result: Mapping[str, Any]) -> None:
 @contextmanager
 def fetched(address: str, *, limits: Limits) -> Iterator[Fetched]:
     with tempfile.TemporaryDirectory(prefix="turnout-source-") as into:
-        yield fetch(address, Path(into), limits=limits)
+        with progress(f"fetching {address}"):
+            found = fetch(address, Path(into), limits=limits)
+        yield found
 
 
 def check_names(model: str, version: str) -> None:

@@ -7,14 +7,13 @@ from typing import Any
 import click
 
 from gateway.cli.files import read_documents
+from gateway.cli.grammar import REASON, changes_itself, changing, reading
 from gateway.cli.rollout_follow import follow
 from gateway.cli.rollout_words import event_line, lines, verdict_lines
 from gateway.cli.session import Session, operator, report_applied
 from gateway.cli.starting import with_workers
 from gateway.cli.words import duration, parse_since
 from gateway.contract.errors import TurnoutError
-
-reason_option = click.option("--reason", default="", metavar="TEXT", help="Why; kept with the rollout.")
 
 
 @click.group()
@@ -37,7 +36,8 @@ def rollout() -> None:
 @click.option("--wait", is_flag=True, help="The same without a word.")
 @click.option("--start-s", type=click.FloatRange(0, 600), default=60.0, show_default=True, metavar="SECONDS",
     help="How long workers may take that must be started first; 0 starts none.")  # fmt: skip
-@reason_option
+@REASON
+@changes_itself
 @operator
 def start(
     session: Session,
@@ -73,6 +73,7 @@ def start(
 
 @rollout.command()
 @click.argument("model", required=False)
+@reading
 @operator
 def status(session: Session, model: str | None) -> int:
     """How a rollout stands, or all of them in one line each."""
@@ -111,7 +112,8 @@ def _steering(verb: str, summary: str) -> click.Command:
         "--wait-s", type=click.FloatRange(0, 60), default=10.0, show_default=True, metavar="SECONDS",
         help="How long to wait for gateways at most.",
     )  # fmt: skip
-    @reason_option
+    @REASON
+    @changing()
     @operator
     def steer(
         session: Session,
@@ -146,6 +148,7 @@ abort = _steering("abort", "End it and put the route back as it was before; work
 @click.argument("model")
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
     help="Draw the newest one: weight over time with its verdicts (PNG or SVG by suffix).")  # fmt: skip
+@reading
 @operator
 def history(session: Session, model: str, plot: Path | None) -> int:
     """Every rollout of a model with its events, newest first."""
@@ -177,6 +180,7 @@ def history(session: Session, model: str, plot: Path | None) -> int:
     help="A template or a YAML file.")  # fmt: skip
 @click.option("--baseline", metavar="VERSION", help="Default: the version with most of the traffic.")
 @click.option("--since", default="1d", show_default=True, metavar="TIME", help="How far back: 15m, 1h, 2d.")
+@reading
 @operator
 def rehearse(session: Session, model: str, to: str, plan: str, baseline: str | None, since: str) -> int:
     """What would a plan have done with the evidence of the last hours? Changes nothing.
@@ -207,6 +211,7 @@ def _ending(found: Mapping[str, Any]) -> str:
 
 @rollout.command()
 @click.argument("name", required=False)
+@reading
 @operator
 def plans(session: Session, name: str | None) -> int:
     """The templates that --plan takes; with NAME its YAML, to copy and change."""

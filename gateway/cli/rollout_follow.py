@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.cli.progress import progress
 from gateway.cli.rollout_words import event_line, radius, verdict_lines
 from gateway.cli.session import Session
 from gateway.contract.errors import TurnoutError
@@ -31,7 +32,16 @@ def follow(session: Session, model: str, found: Mapping[str, Any], *, is_told: b
 
 def until_over(session: Session, model: str, found: Mapping[str, Any], *, is_told: bool) -> Mapping[str, Any]:
     """The rollout as it was when it was over or waited for somebody."""
-    rollout_id, teller = found["rollout_id"], Teller(session, len(found["events"]))
+    if is_told:
+        return _until_over(session, model, found, Teller(session, len(found["events"])))
+    with progress(f"waiting for the rollout of {model} to {found['candidate']}"):
+        return _until_over(session, model, found, None)
+
+
+def _until_over(
+    session: Session, model: str, found: Mapping[str, Any], teller: "Teller | None"
+) -> Mapping[str, Any]:
+    rollout_id = found["rollout_id"]
     away_since_s: float | None = None
     while not found["is_over"] and found["phase"] not in STOPPED:
         time.sleep(POLL_S)
@@ -47,7 +57,7 @@ def until_over(session: Session, model: str, found: Mapping[str, Any], *, is_tol
             raise TurnoutError(
                 "conflict", f"another rollout of {model} was started meanwhile: {found['rollout_id']}"
             )
-        if is_told:
+        if teller is not None:
             teller.tell(found)
     return found
 

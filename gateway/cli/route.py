@@ -1,6 +1,5 @@
 """`turnout route`: show and change how a model's requests are split."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ import click
 
 from gateway.cli.alias import resolve_aliases
 from gateway.cli.files import read_documents
+from gateway.cli.grammar import YES, confirm, reading
 from gateway.cli.session import How, Session, mutating, operator, report_applied, report_change
 from gateway.cli.starting import with_workers
 from gateway.cli.words import (
@@ -28,6 +28,7 @@ def route() -> None:
 
 
 @route.command("list")
+@reading
 @operator
 def list_routes(session: Session) -> int:
     """Every route in one line."""
@@ -43,6 +44,7 @@ def list_routes(session: Session) -> int:
 
 @route.command()
 @click.argument("model")
+@reading
 @operator
 def show(session: Session, model: str) -> int:
     """What a route says, who wrote it, who serves it."""
@@ -180,6 +182,7 @@ def follow(
 @route.command()
 @click.argument("model")
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@reading
 @operator
 def history(session: Session, model: str, limit: int) -> int:
     """Who changed what, newest first."""
@@ -217,13 +220,13 @@ def rollback(session: Session, model: str, to: int | None, how: How) -> int:
 
 @route.command()
 @click.argument("model")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@YES
 @mutating
 @operator
 def delete(session: Session, model: str, yes: bool, how: How) -> int:
     """Remove a route; rollback brings it back."""
     if not yes and not how.dry_run:
-        _confirm(f"Requests for {model} will be refused. Delete its route?")
+        confirm(f"Requests for {model} will be refused. Delete its route?")
     return _edit(session, model, {"kind": "delete"}, how)
 
 
@@ -235,12 +238,6 @@ def _edit(session: Session, model: str, edit: Mapping[str, Any], how: How) -> in
     session.out.value(result)
     report_change(session, result, how=how)
     return report_applied(session, result["applied"], result["revision"])
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise click.UsageError("nobody is there to ask: add --yes")
-    click.confirm(question, abort=True, err=True)
 
 
 def _condition(header: str) -> dict[str, Any]:

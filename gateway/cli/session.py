@@ -11,8 +11,10 @@ from typing import Any
 
 import click
 
-from gateway.cli.client import ControlClient
+from gateway.cli.client import ControlClient, WouldChange
 from gateway.cli.exits import exit_code
+from gateway.cli.grammar import IS_DRY, REASON, changes_itself
+from gateway.cli.hints import hint
 from gateway.cli.output import Output
 from gateway.contract.errors import TurnoutError
 
@@ -67,10 +69,17 @@ def operator(command: Command) -> Command:
         wait_s = how.wait_s if isinstance(how, How) else PATIENCE_S.get(command.__name__, 0.0)
         client = None
         try:
-            client = ControlClient(control_url, wait_s=wait_s + options.get("observe_s", 0.0), key=key)
+            wait_s += options.get("observe_s", 0.0)
+            client = ControlClient(control_url, wait_s=wait_s, key=key, is_dry=IS_DRY.get())
             return command(Session(client, out), *args, **options)
+        except WouldChange as done:
+            out.value({"dry_run": True, "would_change": list(done.names)})
+            out.line(f"would change {', '.join(done.names)}; this was a dry run, and nothing was changed")
+            return 0
         except TurnoutError as error:
             out.error(error)
+            if (words := hint(error, client)) and not as_json:
+                out.failure(words)
             return exit_code(error)
         finally:
             if client is not None:
@@ -90,7 +99,7 @@ def mutating(command: Command) -> Command:
     @click.option(
         "--expect", type=click.IntRange(min=0), metavar="REVISION", help="Only if the route has it still."
     )
-    @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the history.")
+    @REASON
     @click.option("--dry-run", is_flag=True, help="Say what would change, change nothing.")
     @click.option("--force", is_flag=True, help="Also where pools are not ready.")
     @click.option(
@@ -119,7 +128,7 @@ def mutating(command: Command) -> Command:
         )
         return command(*args, how=how, **options)
 
-    return run
+    return changes_itself(run)
 
 
 def report_change(session: Session, result: Mapping[str, Any], *, how: How) -> None:

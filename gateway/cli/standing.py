@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.grammar import REASON, changing, reading
 from gateway.cli.rollout import plan_body
 from gateway.cli.session import Session, operator
 from gateway.cli.words import age, moment
@@ -13,7 +14,6 @@ from gateway.cli.words import age, moment
 _PLAN = click.option(
     "--plan", metavar="NAME|FILE", help="The plan by which it shall go live: a template or YAML."
 )
-_REASON = click.option("--reason", default="", metavar="TEXT", help="Why; kept in the audit log.")
 # Command -> the state that it puts a version into, and what its help says.
 _STATES = {
     "validate": ("validated", "Say that a version passed its checks."),
@@ -34,6 +34,7 @@ def add_to(model: click.Group) -> None:
 
 @click.command()
 @click.argument("name", metavar="MODEL")
+@reading
 @operator
 def standing(session: Session, name: str) -> int:
     """The state of every version, who approved it, and when it ends."""
@@ -62,6 +63,7 @@ def standing(session: Session, name: str) -> int:
 @click.command()
 @click.argument("name", metavar="MODEL")
 @click.option("--days", type=click.IntRange(1, 14), default=7, show_default=True, help="Of the last days.")
+@reading
 @operator
 def pins(session: Session, name: str, days: int) -> int:
     """Who still chooses deprecated versions, by key, or by address where keys are off."""
@@ -90,6 +92,7 @@ def pins(session: Session, name: str, days: int) -> int:
 @click.argument("name", metavar="MODEL")
 @click.argument("version")
 @_PLAN
+@reading
 @operator
 def dossier(session: Session, name: str, version: str, plan: str | None) -> int:
     """What an approval of this version would be about, and its hash."""
@@ -114,6 +117,7 @@ def dossier(session: Session, name: str, version: str, plan: str | None) -> int:
     help="Of the dossier that you saw (`turnout model dossier`): 12 digits or all.",
 )  # fmt: skip
 @click.option("--note", default="", metavar="TEXT", help="What convinced you; kept in the audit log.")
+@changing()
 @operator
 def approve(session: Session, name: str, version: str, plan: str | None, seen: str, note: str) -> int:
     """Let a version in, for exactly what you saw; never your own."""
@@ -139,7 +143,8 @@ def approve(session: Session, name: str, version: str, plan: str | None, seen: s
 @click.argument("version")
 @click.option("--sunset", metavar="DATE", help="When it ends: 2026-12-31. Default: in 30 days.")
 @click.option("--successor", metavar="VERSION", help="What its callers should use instead.")
-@_REASON
+@REASON
+@changing()
 @operator
 def deprecate(
     session: Session, name: str, version: str, sunset: str | None, successor: str | None, reason: str
@@ -158,7 +163,8 @@ def _state_command(name: str, state: str, words: str) -> click.Command:
     @click.argument("model", metavar="MODEL")
     @click.argument("version")
     @click.option("--successor", metavar="VERSION", help="What its callers should use instead.")
-    @_REASON
+    @REASON
+    @changing()
     @operator
     def command(session: Session, model: str, version: str, successor: str | None, reason: str) -> int:
         wish = {"state": state, "reason": reason, "successor": successor}

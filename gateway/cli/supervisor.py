@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from gateway.cli.grammar import running
+
 
 @click.command("supervisor")
 @click.option(
@@ -31,6 +33,7 @@ import click
 @click.option(
     "--allow-unauthenticated", is_flag=True, default=None, help="Allow an address other than loopback."
 )
+@running
 def supervisor(
     config: Path | None,
     redis_url: str | None,

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.grammar import YES, confirm
 from gateway.cli.session import Session, operator
 
 
@@ -22,8 +23,11 @@ def unit() -> None:
 @click.option(
     "--reason", required=True, metavar="TEXT", help="Why, without naming the unit: the audit keeps it."
 )
+@YES
 @operator
-def erase(session: Session, model: str, name: str | None, predictions: tuple[str, ...], reason: str) -> int:
+def erase(
+    session: Session, model: str, name: str | None, predictions: tuple[str, ...], reason: str, yes: bool
+) -> int:
     """Erase records, outputs, labels and samples of a unit's predictions. For admins.
 
     UNIT is written as requests name it; `-` reads it from standard input, where no shell history keeps it.
@@ -33,6 +37,8 @@ def erase(session: Session, model: str, name: str | None, predictions: tuple[str
         name = sys.stdin.readline().rstrip("\r\n")
     if not name and not predictions:
         raise click.UsageError("name a UNIT, or give --prediction ID")
+    if not yes:
+        confirm(f"Erase these predictions of {model} for ever?")
     body: dict[str, Any] = {"predictions": list(predictions), "reason": reason}
     found = session.client.post("models", model, "erasure", body=body | ({"unit": name} if name else {}))
     session.out.value(found)

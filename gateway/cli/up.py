@@ -19,6 +19,7 @@ import click
 from gateway.app import Ended, Installation, Place, place_of
 from gateway.cli.client import ControlClient
 from gateway.cli.demo_install import missing_routes, register_versions, set_routes, short_pools
+from gateway.cli.grammar import running
 from gateway.contract.errors import TurnoutError
 from gateway.settings import config_dir, load
 
@@ -43,6 +44,7 @@ PORT = click.IntRange(0, 65535)
 @click.option(
     "--config", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Settings (YAML)."
 )
+@running
 def up(
     data_dir: Path | None,
     host: str | None,

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from gateway.cli.grammar import running
 from gateway.contract.errors import TurnoutError
 from gateway.contract.lifeline import SETTINGS
 from gateway.contract.names import is_model_name, is_version_name
@@ -56,6 +57,7 @@ def _name(ctx: click.Context, param: click.Parameter, value: str) -> str:
     "--drain-grace-s", type=click.FloatRange(0, 600), help="How long it still accepts at the end. [1]"
 )
 @click.option("--settings", "settings_json", envvar=SETTINGS, hidden=True)
+@running
 def worker(
     model: str,
     version: str,

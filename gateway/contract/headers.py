@@ -11,6 +11,9 @@ UNIT = b"turnout-unit"  # what stickiness sticks to
 PREDICTION_ID = b"turnout-prediction-id"  # the caller's own id; reply: the id to send feedback for
 TIMEOUT_MS = b"turnout-timeout-ms"  # whole milliseconds that the caller is willing to wait
 
+# Of the control API: `true` = check everything and change nothing.
+DRY_RUN = b"turnout-dry-run"
+
 # What the gateway says about its decision.
 REVISION = b"turnout-revision"
 REASON = b"turnout-reason"

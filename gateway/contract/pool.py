@@ -72,6 +72,7 @@ class Lease(BaseModel):
     is_foreign: bool = Field(
         default=False, description="another OIP server: does not echo attempts or name recorded outputs"
     )
+    at_ms: int = Field(default=0, description="the worker's own clock as it said this; 0 = not said")
     seen_ms: int = 0
 
 
@@ -86,6 +87,8 @@ class Presence(BaseModel):
     revision: int = Field(description="the revision that this process serves")
     started_ms: int
     problems: int = 0
+    at_ms: int = Field(default=0, description="its own clock as it said this; 0 = not said")
+    files_limit: int = Field(default=0, description="how many files it may open; 0 = not said")
     seen_ms: int = 0
 
 

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from gateway.contract.errors import CallerError, TurnoutError
+from gateway.store.documents import WouldCommit
 
 _CODE_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
@@ -44,6 +45,10 @@ def install_answers(app: FastAPI) -> None:
         assert isinstance(error, TurnoutError)
         return answer(error)
 
+    async def dry_run(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, WouldCommit)
+        return JSONResponse({"dry_run": True, "would_change": list(error.fields)})
+
     async def invalid_request(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
         return answer(_invalid(error))
@@ -59,6 +64,7 @@ def install_answers(app: FastAPI) -> None:
         return answer(TurnoutError("internal", "a bug in Turnout; the log of the control process says more"))
 
     app.add_exception_handler(TurnoutError, turnout_error)
+    app.add_exception_handler(WouldCommit, dry_run)
     app.add_exception_handler(RequestValidationError, invalid_request)
     app.add_exception_handler(HTTPException, http_error)
     app.add_exception_handler(Exception, bug)

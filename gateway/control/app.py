@@ -38,6 +38,7 @@ from gateway.control.catalogue import Catalogue
 from gateway.control.door import Door, Failures
 from gateway.control.guard import Guard
 from gateway.control.oidc import Issuer
+from gateway.control.overview import Overview
 from gateway.control.parts import Parts
 from gateway.control.people import People
 from gateway.control.probe import WorkerProbe
@@ -46,6 +47,7 @@ from gateway.control.rollouts.running import running_controller
 from gateway.control.settings import LOOPBACK_NAMES, ControlSettings
 from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream
+from gateway.store.condition import Server
 from gateway.store.connection import connect
 from gateway.store.documents import Documents
 from gateway.store.erasure import Erasure
@@ -134,15 +136,16 @@ def _parts(settings: ControlSettings) -> Parts:
     redis = connect(settings.redis_url, name="turnout-control", timeout_s=settings.store_timeout_s)
     stream = AuditStream(redis)
     documents = Documents(redis)
+    fleet, predictions = FleetStore(redis), Predictions(redis)
     return Parts(
         settings=settings,
         disconnect=redis.aclose,
         documents=documents,
         catalogue=Catalogue(documents),
-        fleet=FleetStore(redis),
-        predictions=Predictions(redis),
         pins=Pins(redis),
         erasure=Erasure(redis),
+        fleet=fleet,
+        predictions=predictions,
         artifacts=Artifacts(
             open_store(settings.artifacts_dir, settings.artifacts_url),
             scratch=settings.artifacts_dir / "partial",
@@ -158,6 +161,8 @@ def _parts(settings: ControlSettings) -> Parts:
         failures=Failures(),
         people=People(settings.oidc),
         issuer=Issuer(settings.oidc),
+        overview=Overview(documents, fleet, predictions, keep_warm_s=settings.keep_warm_s),
+        server=Server(redis),
     )
 
 

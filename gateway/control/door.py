@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.contract import headers as header_names
 from gateway.contract import keys
 from gateway.contract.access import (
     IN_QUERY,
@@ -32,7 +33,7 @@ from gateway.control.answers import answer
 from gateway.control.caller import SCOPE_KEY, Known
 from gateway.control.people import TOKEN_PREFIX, People
 from gateway.control.roles import rule_for
-from gateway.store.documents import KEY_ID, REQUEST_ID, Documents
+from gateway.store.documents import IS_DRY, KEY_ID, REQUEST_ID, Documents
 from gateway.store.key_uses import KeyUses
 
 PROXY_SECRET = "turnout-proxy-secret"
@@ -97,16 +98,19 @@ class Door:
 
         try:
             caller = await self._admit(scope, headers)
+            is_dry = _is_dry(scope, headers)
         except TurnoutError as error:
             await answer(error)(scope, receive, send_named)
             return
         scope[SCOPE_KEY] = caller
         key_token, request_token = KEY_ID.set(caller.key_id), REQUEST_ID.set(request_id)
+        dry_token = IS_DRY.set(is_dry)
         try:
             await self._app(scope, receive, send_named)
         finally:
             KEY_ID.reset(key_token)
             REQUEST_ID.reset(request_token)
+            IS_DRY.reset(dry_token)
 
     async def _admit(self, scope: Scope, headers: dict[str, str]) -> Known:
         if has_key_in(scope["query_string"].decode("latin-1")):
@@ -186,6 +190,17 @@ class Door:
                 await self._uses.note([key_id], now_ms=now_ms)
             except UpstreamError:
                 del self._noted[key_id]
+
+
+def _is_dry(scope: Scope, headers: dict[str, str]) -> bool:
+    """Refused where the header would not hold back what is written."""
+    wish = headers.get(header_names.DRY_RUN.decode())
+    if wish is None or scope["method"] in ("GET", "HEAD"):
+        return False
+    rule = rule_for(scope["method"], scope["path"])
+    if wish != "true" or isinstance(rule, str) or not rule.is_dry_runnable:
+        raise CallerError("bad_request", f"{scope['path']} knows no dry run by header: nothing was changed")
+    return True
 
 
 def turns_on(access: Envelope | None) -> bool:

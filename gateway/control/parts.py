@@ -16,11 +16,13 @@ from gateway.control.caller import Caller
 from gateway.control.catalogue import Catalogue
 from gateway.control.door import Failures
 from gateway.control.oidc import Issuer
+from gateway.control.overview import Overview
 from gateway.control.people import People
 from gateway.control.probe import WorkerProbe
 from gateway.control.settings import ControlSettings
 from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream
+from gateway.store.condition import Server
 from gateway.store.documents import Documents
 from gateway.store.erasure import Erasure
 from gateway.store.fleet import FleetStore
@@ -60,6 +62,8 @@ class Parts:
     failures: Failures
     people: People
     issuer: Issuer
+    overview: Overview
+    server: Server
     readers: Readers = field(default_factory=Readers)
 
     async def aclose(self) -> None:

@@ -19,6 +19,8 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("GET", f"{PREFIX}/openapi.json"): OPEN,
     ("HEAD", f"{PREFIX}/openapi.json"): OPEN,
     ("GET", f"{PREFIX}/status"): READ,
+    ("GET", f"{PREFIX}/overview"): READ,
+    ("GET", f"{PREFIX}/doctor"): READ,
     ("GET", f"{PREFIX}/pools"): READ,
     ("GET", f"{PREFIX}/gateways"): READ,
     ("GET", f"{PREFIX}/whoami"): Role.CLIENT,
@@ -97,6 +99,25 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("POST", f"{PREFIX}/audit/verify"): READ,
 }
 
+# Addresses that change nothing but documents, each by one commit: a dry run ends where it would write. What
+# writes anything else (files, predictions) must not be listed: the header would not hold it back.
+DRY_RUNNABLE: frozenset[tuple[str, str]] = frozenset(
+    {
+        ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}/workers"),
+        ("DELETE", f"{PREFIX}/models/{{model}}/versions/{{version}}"),
+        ("PUT", f"{PREFIX}/models/{{model}}/versions/{{version}}/tags"),
+        ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/start"),
+        ("POST", f"{PREFIX}/models/{{model}}/rollout/{{verb}}"),
+        ("PUT", f"{PREFIX}/policies/{{name}}"),
+        ("DELETE", f"{PREFIX}/policies/{{name}}"),
+        ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/dossier"),
+        ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/approve"),
+        ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/state"),
+        ("POST", f"{PREFIX}/keys"),
+        ("DELETE", f"{PREFIX}/keys/{{key_id}}"),
+    }
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -104,6 +125,7 @@ class Rule:
 
     role: Role | None
     model: str | None
+    is_dry_runnable: bool = False
 
 
 def _regex(path: str) -> re.Pattern[str]:
@@ -120,10 +142,11 @@ def rule_for(method: str, path: str) -> Rule | str:
     if path in ("/", "/console") or path.startswith("/console/"):
         return Rule(OPEN, None)  # pages, which ask this API in the name of whoever signed in to them
     code = "not_found"
-    for regex, roles in _PATHS.values():
+    for template, (regex, roles) in _PATHS.items():
         found = regex.fullmatch(path)
         if found is not None:
             if method in roles:
-                return Rule(roles[method], found.groupdict().get("model"))
+                may_be_dry = (method, template) in DRY_RUNNABLE
+                return Rule(roles[method], found.groupdict().get("model"), may_be_dry)
             code = "method_not_allowed"
     return code

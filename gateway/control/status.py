@@ -39,7 +39,7 @@ def _gateways(revision: int, gateways: Sequence[Presence]) -> Iterator[str]:
         if gateway.revision < revision:
             yield (
                 f"gateway {gateway.gateway_id} at {gateway.address} serves revision {gateway.revision}, "
-                f"not {revision}"
+                f"not {revision}: see `turnout gateways`"
             )
         if gateway.problems:
             yield f"gateway {gateway.gateway_id} at {gateway.address} finds {gateway.problems} bad documents"
@@ -60,7 +60,10 @@ def _pools(pools: Sequence[Pool], routes: Mapping[str, Route]) -> Iterator[str]:
     for model, route in sorted(routes.items()):
         for version in sorted({version for _, version in shares(route)}):
             if not ready.get((model, version)):
-                yield f"version {version} of {model} is to answer requests, but has no ready worker"
+                yield (
+                    f"version {version} of {model} is to answer requests, but has no ready worker: "
+                    f"`turnout pools scale {model} {version} 1`"
+                )
     for pool in pools:
         if pool.is_short:
             why = f": {'; '.join(pool.lacks)}" if pool.lacks else ""

@@ -9,6 +9,7 @@ Must not know: HTTP. Run by `process`.
 import asyncio
 import contextlib
 import logging
+import resource
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -192,6 +193,8 @@ class Follower:
                 revision=self.table.snapshot.revision,
                 started_ms=identity.started_ms,
                 problems=len(self.table.snapshot.problems),
+                at_ms=time.time_ns() // 1_000_000,
+                files_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             )
         )
 

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic import ValidationError
 from redis.asyncio import Redis
@@ -37,6 +37,18 @@ KEY_ID: ContextVar[str] = ContextVar("key_id", default="")
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 # How the next commit's operation id is made: at random, or from what the caller said it repeats.
 OPERATION_IDS: ContextVar[Callable[[], str]] = ContextVar("operation_ids", default=lambda: uuid.uuid4().hex)
+
+
+# Whether commits of this request are only tried: said by the gate of the control API.
+IS_DRY: ContextVar[bool] = ContextVar("is_dry", default=False)
+
+
+class WouldCommit(Exception):  # it ends a request early; nothing is wrong
+    """A dry run came to its commit: all that is checked before was checked. `fields` would have changed."""
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        super().__init__(", ".join(fields))
+        self.fields = tuple(fields)
 
 
 def new_operation_id() -> str:
@@ -111,11 +123,14 @@ class Documents:
         The same `op_id` again gives the first result, so an attempt whose answer was lost may be repeated.
         Raises `ConflictError` with field, current_revision, author, at_ms and reason of the change that
         came first, `FencedError` once another controller leads, and `UpstreamError("store_away")`: then the
-        commit may or may not have happened.
+        commit may or may not have happened. In a dry run (`IS_DRY`) it writes nothing and raises
+        `WouldCommit` where it would have written.
         """
         if not changes or len({change.field for change in changes}) != len(changes):
             raise CallerError("bad_request", "A commit names at least one document, and none of them twice.")
         stated = [part for change in changes for part in _stated(change)]
+        if IS_DRY.get():
+            await self._try(changes)
         who = [author.encode("utf-8", "replace"), reason.encode("utf-8", "replace")]
         digest = hashlib.sha256(b"\0".join([*who, *stated])).hexdigest()[:16]
         docs = ",".join("" if not doc else hashlib.sha256(doc).hexdigest() for doc in stated[2::3])
@@ -152,6 +167,17 @@ class Documents:
                     f"({reply[2].decode()}), so somebody else wrote to it; restore or delete it. "
                     "Nothing was written.",
                 )
+
+    async def _try(self, changes: Sequence[Change]) -> NoReturn:
+        """What `commit` refuses, without writing."""
+        for change in changes:
+            raw = await ask(self._redis, "ZSCORE", keys.CHANGED, change.field)
+            current, expected = int(raw or 0), change.expected_revision
+            is_free = expected == 0 and not await ask(self._redis, "HEXISTS", keys.DOCUMENTS, change.field)
+            if expected is not None and expected != current and not is_free:
+                last = await ask(self._redis, "LINDEX", keys.history(change.field), 0)
+                raise _conflict(change.field, current, last or b"")
+        raise WouldCommit([change.field for change in changes])
 
     async def get(self, field: str) -> Envelope | None:
         """The document, or None. One that somebody edited into nonsense has `doc` None and says why."""

@@ -59,6 +59,11 @@ class FleetStore:
         now_ms, known = await self._read(keys.SUPERVISORS, Supervision)
         return [told for told in known if told.seen_ms >= now_ms - GATEWAY_LIVE_S * 1000]
 
+    async def known_gateways(self) -> tuple[int, list[Presence]]:
+        """Redis' time in ms, and every gateway process that did not say that it ends: silent ones, too."""
+        now_ms, known = await self._read(keys.GATEWAYS, Presence)
+        return now_ms, [one for one in known if one.seen_ms >= now_ms - FORGOTTEN_S * 1000]
+
     async def announce_gateway(self, presence: Presence) -> int:
         """Says that this gateway process is alive; gives Redis' time in ms."""
         entry = presence.model_dump_json(exclude={"seen_ms"})

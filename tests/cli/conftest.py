@@ -36,6 +36,7 @@ class Installation:
     url: str
     loop: asyncio.AbstractEventLoop
     redis: Redis
+    folder: Path
 
     def call(self, act: Callable[[Redis], Coroutine[Any, Any, T]]) -> T:
         return asyncio.run_coroutine_threadsafe(act(self.redis), self.loop).result(10)
@@ -64,7 +65,7 @@ def installation(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             )
             url = await stack.enter_async_context(_served(settings))
             end = asyncio.Event()
-            found.append(Installation(url, asyncio.get_running_loop(), redis))
+            found.append(Installation(url, asyncio.get_running_loop(), redis, tmp_path))
             ending.append(end)
             started.set()
             await end.wait()

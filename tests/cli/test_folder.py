@@ -205,7 +205,7 @@ def test_what_somebody_else_changes_meanwhile_is_a_conflict_and_not_lost(
 def test_a_route_that_a_rollout_moves_is_no_drift_and_left_alone(
     run: Run, folder: Path, tmp_path: Path
 ) -> None:
-    run("policy", "rm", "calm")
+    run("policy", "rm", "calm", "--yes")
     (folder / "policies" / "calm.yaml").unlink()
     plan = tmp_path / "plan.yaml"
     write(plan, {"steps": [{"weight": 30, "hold": {"min_s": 3600}}, {"weight": 100}]})
@@ -219,7 +219,7 @@ def test_a_route_that_a_rollout_moves_is_no_drift_and_left_alone(
 def test_what_a_rollout_has_moved_is_drift_that_apply_does_not_take_back(
     run: Run, folder: Path, tmp_path: Path
 ) -> None:
-    run("policy", "rm", "calm")
+    run("policy", "rm", "calm", "--yes")
     (folder / "policies" / "calm.yaml").unlink()
     plan = tmp_path / "plan.yaml"
     write(plan, {"steps": [{"weight": 30}, {"weight": 100}]})

@@ -54,7 +54,7 @@ def test_a_check_says_what_policy_would_say(run: Run, policy: Path, tmp_path: Pa
     checked = run("policy", "check", "-f", wish)
     assert checked.code == 3
     assert "strict.approvals" in checked.err
-    run("policy", "rm", "strict")
+    run("policy", "rm", "strict", "--yes")
     assert run("policy", "check", "-f", wish).code == 0
 
 

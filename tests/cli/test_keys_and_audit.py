@@ -55,17 +55,17 @@ def test_a_key_is_made_listed_used_and_revoked(run: Run, admin: str) -> None:
     refused = run("route", "show", "diabetes", "--key", bot)
     assert (refused.code, "not for diabetes" in refused.err) == (3, True)
     assert run("key", "list", "--key", bot).code == 3
-    done = run("key", "revoke", key_id(bot))
+    done = run("key", "revoke", key_id(bot), "--yes")
     assert (done.code, "1/1 gateways" in done.out) == (0, True)
     assert run("route", "list", "--key", bot).code == 3
-    assert run("key", "revoke", key_id(bot)).code == 1
+    assert run("key", "revoke", key_id(bot), "--yes").code == 1
 
 
 def test_the_last_admin_key_stays_and_recovery_needs_redis(run: Run, admin: str, redis_url: str) -> None:
-    assert run("key", "revoke", key_id(admin)).code == 3
+    assert run("key", "revoke", key_id(admin), "--yes").code == 3
     rescue = run("key", "recover", "rescue", "--redis-url", redis_url)
     assert rescue.code == 0
-    assert run("key", "revoke", key_id(admin), "--key", rescue.out.strip()).code == 0
+    assert run("key", "revoke", key_id(admin), "--yes", "--key", rescue.out.strip()).code == 0
 
 
 @pytest.mark.parametrize("text", ["30", "x", "d", "30 d", "-1d"])

@@ -345,9 +345,9 @@ def test_a_version_comes_from_git_with_its_commit_and_goes_when_nobody_uses_it(
     assert run("alias", "set", "identity", "champion", "a", "--reason", "first").code == 0
     assert "champion" in run("alias", "list", "identity").out
     assert "first" in run("alias", "history", "identity").out
-    in_use = run("model", "rm", "identity", "a")
+    in_use = run("model", "rm", "identity", "a", "--yes")
     assert (in_use.code, "alias champion" in in_use.err) == (4, True)
-    assert run("model", "rm", "identity", "b").code == 0
+    assert run("model", "rm", "identity", "b", "--yes").code == 0
     assert run("model", "show", "identity", "b").code == 1
 
 

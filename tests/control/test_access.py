@@ -46,6 +46,22 @@ async def admin(api: httpx2.AsyncClient) -> str:
     return str((await make(api, "root", "admin"))["key"])
 
 
+async def test_doctor_tells_admins_alone_which_keys_end_soon(api: httpx2.AsyncClient, admin: str) -> None:
+    viewer = str((await make(api, "eve", "viewer", admin))["key"])
+    some = str((await make(api, "sam", "viewer", admin, models=["digits"]))["key"])
+    await make(api, "ci", "operator", admin, expires_in_s=3600)
+
+    async def checks(key: str) -> set[str]:
+        reply = await api.get("/doctor", headers=bearer(key))
+        assert reply.status_code == 200
+        return {finding["check"] for finding in reply.json()["findings"]}
+
+    assert "key_expires" in await checks(admin)
+    assert "key_expires" not in await checks(viewer)
+    assert (await api.get("/doctor", headers=bearer(some))).status_code == 403
+    assert (await api.get("/overview", headers=bearer(some))).json()["models"] == []
+
+
 @asynccontextmanager
 async def another(settings: ControlSettings) -> AsyncIterator[httpx2.AsyncClient]:
     """One more control process of the same installation."""

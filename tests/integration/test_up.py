@@ -65,6 +65,21 @@ def test_all_is_well_and_the_metrics_are_there(demo: Up) -> None:
     assert "turnout_requests_total" in httpx2.get(metrics[1], trust_env=False).text
 
 
+def test_doctor_finds_a_gateway_that_hangs_and_is_content_when_it_goes_on(demo: Up) -> None:
+    def found() -> set[str]:
+        told = demo.get("control", "/api/v1/doctor")["findings"]
+        return {finding["check"] for finding in told if finding["severity"] != "note"}
+
+    until(lambda: found() <= {"redis_latency", "clock"}, 20)  # a busy machine is no fault of ours
+    gateway = demo.get("control", "/api/v1/gateways")["gateways"][0]
+    os.kill(gateway["pid"], signal.SIGSTOP)
+    try:
+        until(lambda: "gateway_silent" in found(), 20)
+    finally:
+        os.kill(gateway["pid"], signal.SIGCONT)
+    until(lambda: "gateway_silent" not in found(), 20)
+
+
 @pytest.mark.parametrize("name", ["traffic", "control", "redis", "supervisor", "gateway"])
 def test_a_killed_child_is_started_again_and_one_line_says_so(name: str, demo: Up) -> None:
     before = demo.pid(name)

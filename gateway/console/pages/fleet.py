@@ -54,7 +54,7 @@ class _Fleet:
         gateways, pools = self._watch.want("/gateways"), self._watch.want("/pools")
         self._banner.show(gateways, pools)
         if gateways.data is not None:
-            told = [{**gateway, "seen_ms": 0} for gateway in gateways.data["gateways"]]
+            told = [{**gateway, "seen_ms": 0, "at_ms": 0} for gateway in gateways.data["gateways"]]
             self._gateways.show({**gateways.data, "gateways": told})
         if pools.data is not None:
             self._pools.show([_calm(pool) for pool in pools.data["pools"]])
