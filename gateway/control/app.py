@@ -23,6 +23,7 @@ from gateway.control.api import (
     governance,
     keys,
     models,
+    observed,
     rollouts,
     routes,
 )
@@ -43,6 +44,7 @@ from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
 from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
+from gateway.store.memory import MemoryUse
 from gateway.store.predictions import Predictions
 
 
@@ -86,8 +88,10 @@ def build_app(settings: ControlSettings) -> FastAPI:
         events.router,
         keys.router,
         audit.router,
+        observed.router,
     ):
         app.include_router(router, prefix=PREFIX)
+    app.add_api_route("/metrics", observed.show_metrics, methods=["GET"], include_in_schema=False)
     app.add_api_route("/healthz", _healthz, methods=["GET"])
     app.add_middleware(
         Gate,
@@ -133,6 +137,7 @@ def _parts(settings: ControlSettings) -> Parts:
         key_uses=KeyUses(redis),
         answered=Answered(redis),
         failures=Failures(),
+        memory=MemoryUse(redis),
     )
 
 

@@ -23,6 +23,7 @@ from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
 from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
+from gateway.store.memory import MemoryUse
 from gateway.store.predictions import Predictions
 
 MAX_AUTHOR_LENGTH = 128
@@ -52,6 +53,7 @@ class Parts:
     key_uses: KeyUses
     answered: Answered
     failures: Failures
+    memory: MemoryUse
     readers: Readers = field(default_factory=Readers)
 
     async def aclose(self) -> None:
