@@ -6,7 +6,6 @@ Must not know: how it is written down. Called by `api.observed`.
 import time
 from collections.abc import Callable
 
-from gateway.contract.errors import UpstreamError
 from gateway.contract.pool import WorkerState
 from gateway.control.parts import Parts
 from gateway.control.registry import all_wanted
@@ -18,24 +17,12 @@ Sees = Callable[[str], bool]
 
 
 async def installation_metrics(parts: Parts, *, sees: Sees) -> MetricsState:
-    """`sees`: whether the caller may hear of a model."""
+    """`sees`: whether the caller may hear of a model. Raises UpstreamError when Redis is away: then Prometheus
+    shall see a failed scrape, and no gauge that may be old."""
     state = MetricsState()
     state.count("turnout_control_unauthenticated_total", parts.failures.count)
     state.count("turnout_control_process_cpu_seconds_total", time.process_time())
     state.gauge("turnout_audit_unsigned", int(bool(parts.heads.problem)))
-    stored = MetricsState()
-    try:
-        await _read(parts, stored, sees)
-    except UpstreamError:
-        state.gauge("turnout_store_up", 0)
-        return state
-    state.gauges |= stored.gauges
-    state.gauge("turnout_store_up", 1)
-    return state
-
-
-async def _read(parts: Parts, state: MetricsState, sees: Sees) -> None:
-    """All of it, or UpstreamError."""
     revision = (await parts.documents.follow(_BEYOND_ALL)).revision
     state.gauge("turnout_committed_revision", revision)
     state.gauge("turnout_gateways_live", len(await parts.fleet.gateways()))
@@ -47,6 +34,7 @@ async def _read(parts: Parts, state: MetricsState, sees: Sees) -> None:
         state.gauge("turnout_store_memory_bytes", memory.used_bytes)
         if memory.limit_bytes:
             state.gauge("turnout_store_memory_limit_bytes", memory.limit_bytes)
+    return state
 
 
 async def _workers(parts: Parts, state: MetricsState, sees: Sees) -> None:

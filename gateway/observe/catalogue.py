@@ -155,7 +155,6 @@ _WORKER = (
 )
 
 _CONTROL = (
-    _gauge("turnout_store_up", "1 if Redis answered this scrape; the other gauges are left out when not."),
     _gauge("turnout_committed_revision", "The newest revision of the installation."),
     _gauge("turnout_gateways_live", "Gateway processes that have announced themselves."),
     _gauge("turnout_workers_wanted", "Workers that were asked for.", *_VERSION),

@@ -1,7 +1,6 @@
 """HTTP for Prometheus: the metrics of the installation, and where its workers' metrics are.
 
-A scrape reads Redis, and says so with `turnout_store_up 0` when it does not answer. A key sees the models of
-its scope only.
+A scrape reads Redis, and fails while it is away. A key sees the models of its scope only.
 """
 
 from typing import Any
