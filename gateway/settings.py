@@ -26,9 +26,11 @@ from pydantic_settings import (
 
 from gateway.contract.access import AccessSettings
 from gateway.contract.errors import CallerError
+from gateway.contract.logs import LogFormat
 from gateway.contract.route import problems_of
 from gateway.control.settings import ControlSettings
 from gateway.dataplane.settings import GatewaySettings
+from gateway.traces.settings import TraceSettings
 from workers.settings import SupervisorSettings, WorkerSettings
 
 PREFIX = "TURNOUT_"
@@ -48,7 +50,7 @@ SECTIONS = {
 
 
 class Settings(BaseSettings):
-    """`redis_url`, `data_dir` and `access` hold for every section that does not say otherwise."""
+    """Those before the sections hold for every section that does not say otherwise."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -61,6 +63,8 @@ class Settings(BaseSettings):
     redis_url: str
     data_dir: Path
     access: AccessSettings
+    log_format: LogFormat
+    traces: TraceSettings
     gateway: GatewaySettings
     control: ControlSettings
     worker: WorkerSettings
@@ -77,13 +81,16 @@ class Settings(BaseSettings):
             "data_dir": data_dir,
             "artifacts_dir": data_dir / "artifacts",
             "access": access,
+            "log_format": given.get("log_format", "auto"),
+            "traces": given.get("traces", {}),
         }
         sections = {
             name: {key: common[key] for key in common if key in SECTIONS[name]} | given.get(name, {})
             for name in SECTIONS
             if isinstance(given.get(name, {}), dict)
         }
-        return {**given, "redis_url": redis_url, "data_dir": data_dir, "access": access, **sections}
+        at_top = {name: common[name] for name in cls.model_fields if name in common}
+        return {**given, **at_top, **sections}
 
 
 def load(file: Path | None = None, *, flags: Mapping[str, Any] | None = None) -> Settings:
@@ -145,13 +152,18 @@ def _impossible(settings: Settings) -> list[str]:
     """Every number is a count, a size, a time or a port: none is negative."""
     processes = settings.gateway.processes
     none = ["gateway.processes: a gateway needs at least one"] if processes == 0 else []
-    return none + [
-        f"{path}: {value:g} is not between 0 and {MAX_PORT}"
-        if path.endswith("port")
-        else f"{path}: {value:g} is negative"
-        for path, value in numbers(settings)
-        if value < 0 or (path.endswith("port") and value > MAX_PORT)
-    ]
+    traced = [f"traces.{problem}" for problem in settings.traces.problems()]
+    return (
+        none
+        + traced
+        + [
+            f"{path}: {value:g} is not between 0 and {MAX_PORT}"
+            if path.endswith("port")
+            else f"{path}: {value:g} is negative"
+            for path, value in numbers(settings)
+            if value < 0 or (path.endswith("port") and value > MAX_PORT)
+        ]
+    )
 
 
 def _unknown_variables() -> list[str]:

@@ -109,9 +109,9 @@ def names(value: Any, path: str = "") -> set[str]:
 
 def is_common(name: str) -> bool:
     """Said once at the top of the file, for all sections."""
-    if name.startswith(("gateway.access", "control.access")):
+    if name.startswith(("gateway.access", "control.access", "gateway.traces", "worker.traces")):
         return True
-    return "." in name and name.rpartition(".")[2] in ("redis_url", "data_dir", "artifacts_dir")
+    return "." in name and name.rpartition(".")[2] in ("redis_url", "data_dir", "artifacts_dir", "log_format")
 
 
 def test_the_commented_file_lists_every_setting_with_its_default() -> None:

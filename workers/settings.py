@@ -3,10 +3,13 @@
 Read by the modules of `workers`; filled from flags, environment and file by the commands that start them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import TypeAdapter
+
+from gateway.contract.logs import LogFormat
+from gateway.traces.settings import TraceSettings
 
 MIB = 1024 * 1024
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -17,6 +20,8 @@ class WorkerSettings:
     """One worker process."""
 
     redis_url: str = "unix://.turnout/redis/redis.sock"
+    log_format: LogFormat = "auto"
+    traces: TraceSettings = field(default_factory=TraceSettings)
     artifacts_dir: Path = Path(".turnout/artifacts")  # the store of model files: DIR/sha256/<2 hex>/<digest>
     host: str = "127.0.0.1"
     advertise_host: str = ""  # what gateways are told to connect to; empty = `host`
@@ -43,6 +48,7 @@ class SupervisorSettings:
     """The supervisor of one machine's workers."""
 
     redis_url: str = "unix://.turnout/redis/redis.sock"
+    log_format: LogFormat = "auto"
     poll_s: float = 0.5  # how soon a changed number of workers is seen; one small read of Redis
     first_backoff_s: float = 0.2  # a worker that was killed once is back before its lease has ended
     max_backoff_s: float = 10.0  # a worker that cannot start tries, and logs, six times a minute

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gateway.cli.observing import log_format_option, observing_flags
 from gateway.contract.errors import CallerError
+from gateway.contract.logs import AS_JSON
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -46,6 +48,7 @@ GRACE_S = 5  # how long requests in flight may take at the end; one that waits f
     "--allow-unauthenticated", "--insecure-no-auth", "allow_unauthenticated", is_flag=True,
     help="Listen on an address other than loopback although no key is needed.",
 )  # fmt: skip
+@log_format_option
 def control(
     config: Path | None,
     host: str | None,
@@ -56,6 +59,7 @@ def control(
     data_dir: Path | None,
     console: bool | None,
     allow_unauthenticated: bool,
+    log_format: str | None,
 ) -> int:
     """Run the control API and the web console."""
     # Imported here: `turnout control --help` needs no server.
@@ -73,7 +77,9 @@ def control(
         "allowed_hosts": allowed_hosts or None,
         "console": console,
     }
-    settings = load(config, flags={"data_dir": data_dir, "control": flags}).control
+    settings = load(
+        config, flags={"data_dir": data_dir, "control": flags, **observing_flags(log_format)}
+    ).control
     access = closed_access(
         settings.access,
         host=settings.host,
@@ -81,7 +87,7 @@ def control(
         allow_open=allow_unauthenticated,
     )
     listening = _listen(settings.host, settings.port)
-    configure(process="control")
+    configure(process="control", json=AS_JSON[settings.log_format])
     settings = replace(settings, access=access)
     app = build_app(settings)
     if settings.console:

@@ -9,9 +9,11 @@ from typing import Any
 import click
 import uvloop
 
+from gateway.cli.observing import observing_flags, observing_options
 from gateway.contract.access import AccessSettings
 from gateway.contract.errors import CallerError
 from gateway.contract.lifeline import SETTINGS
+from gateway.contract.logs import AS_JSON
 from gateway.dataplane import lastgood
 from gateway.dataplane.parent import Parent, child_command, run_parent
 from gateway.dataplane.process import LAST_GOOD, GatewayProcess, serve_until_signal
@@ -63,15 +65,25 @@ def listen(host: str, port: int) -> socket.socket:
     "--allow-unauthenticated", "--insecure-no-auth", "allow_unauthenticated", is_flag=True, default=None,
     help="Listen on an address other than loopback although no key is needed.",
 )  # fmt: skip
-def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, **flags: Any) -> None:
-    configure(process="gateway")
-    given = {"redis_url": redis_url, "data_dir": data_dir, "gateway": flags}
+@observing_options
+def gateway(
+    config: Path | None,
+    redis_url: str | None,
+    data_dir: Path | None,
+    log_format: str | None,
+    otlp_endpoint: str | None,
+    trace_share: float | None,
+    **flags: Any,
+) -> None:
+    observing = observing_flags(log_format, otlp_endpoint, trace_share)
+    given = {"redis_url": redis_url, "data_dir": data_dir, "gateway": flags, **observing}
 
     def read() -> GatewaySettings:
         settings = load_settings(config, flags=given).gateway
         return replace(settings, access=AccessSettings(settings.access.required))  # no secrets of proxies
 
     settings = as_read = read()
+    configure(process="gateway", json=AS_JSON[settings.log_format])
     access = closed_access(
         settings.access,
         host=settings.host,
@@ -109,8 +121,8 @@ def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, *
 @click.option("--index", required=True, type=int)
 @click.option("--ready-fd", required=True, type=int)
 def gateway_process(settings_json: str, fd: int, index: int, ready_fd: int) -> None:
-    configure(process=f"gateway[{index}]")
     settings = load(settings_json)
+    configure(process=f"gateway[{index}]", json=AS_JSON[settings.log_format])
 
     def say_ready() -> None:
         os.write(ready_fd, b"R")

@@ -5,6 +5,9 @@ from typing import Any
 
 import click
 
+from gateway.cli.observing import observing_flags, observing_options
+from gateway.contract.logs import AS_JSON
+
 
 @click.command("supervisor")
 @click.option(
@@ -21,7 +24,15 @@ import click
 @click.option(
     "--allow-unauthenticated", is_flag=True, default=None, help="Allow an address other than loopback."
 )
-def supervisor(config: Path | None, redis_url: str | None, **worker_flags: Any) -> None:
+@observing_options
+def supervisor(
+    config: Path | None,
+    redis_url: str | None,
+    log_format: str | None,
+    otlp_endpoint: str | None,
+    trace_share: float | None,
+    **worker_flags: Any,
+) -> None:
     """Keep the wanted workers of this machine alive."""
     # Imported here: `turnout supervisor --help` needs none of it.
     from gateway.observe.logs import configure
@@ -30,7 +41,11 @@ def supervisor(config: Path | None, redis_url: str | None, **worker_flags: Any) 
 
     settings = load(
         config,
-        flags={"supervisor": {"redis_url": redis_url}, "worker": {"redis_url": redis_url} | worker_flags},
+        flags={
+            "supervisor": {"redis_url": redis_url},
+            "worker": {"redis_url": redis_url} | worker_flags,
+            **observing_flags(log_format, otlp_endpoint, trace_share),
+        },
     )
-    configure(process="supervisor")
+    configure(process="supervisor", json=AS_JSON[settings.log_format])
     run_supervisor(settings.supervisor, settings.worker)

@@ -17,8 +17,10 @@ Sees = Callable[[str], bool]
 
 
 async def installation_metrics(parts: Parts, *, sees: Sees) -> MetricsState:
-    """`sees`: whether the caller may hear of a model. Raises UpstreamError when Redis is away: then Prometheus
-    shall see a failed scrape, and no gauge that may be old."""
+    """`sees`: whether the caller may hear of a model.
+
+    Raises UpstreamError when Redis is away: Prometheus shall see a failed scrape, not gauges that may be old.
+    """
     state = MetricsState()
     state.count("turnout_control_unauthenticated_total", parts.failures.count)
     state.count("turnout_control_process_cpu_seconds_total", time.process_time())

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.contract.access import LOOPBACK_HOSTS, AccessSettings
+from gateway.contract.logs import LogFormat
 
 LOOPBACK_NAMES = LOOPBACK_HOSTS
 
@@ -16,6 +17,7 @@ class ControlSettings:
     artifacts_dir: Path
     data_dir: Path = Path(".turnout")  # holds the key that signs heads of the audit chain, and the heads
     access: AccessSettings = field(default_factory=AccessSettings)
+    log_format: LogFormat = "auto"
     # How soon a change is under a signed head of the audit chain: what is younger is only chained.
     audit_head_s: float = 60.0
     host: str = "127.0.0.1"

@@ -133,7 +133,7 @@ class Exchange:
                 return
             if h.TIMEOUT_MS in headers:
                 timeout_s = min(timeout_s, int(headers[h.TIMEOUT_MS]) / 1000)
-            self.forwarded = _forwarded(headers)
+            self.forwarded = forwarded_lines(headers)
         if not target.pool.ready and entry.fallback is not None and self.reason != "pin":
             target = entry.fallback
             self.reason = "fallback"
@@ -462,7 +462,7 @@ def _problem(headers: dict[bytes, bytes]) -> tuple[str, str] | None:
     return None
 
 
-def _forwarded(headers: dict[bytes, bytes]) -> bytes:
+def forwarded_lines(headers: dict[bytes, bytes]) -> bytes:
     """The client's headers that a worker gets."""
     lines = b""
     for name in h.PASSED_TO_WORKER:

@@ -78,7 +78,10 @@ class Hedged(Exchange):
         self.second = second = Second(self, other, perf_counter())
         self.lane.tallies.hedges[self.entry.model, self.target.version] += 1
         left_ms = max(1, int((self.deadline - second.sent) * 1000))
-        other.send(second, self.target.head(self.forwarded, left_ms), self.body)
+        other.send(second, self._second_head(second, left_ms), self.body)
+
+    def _second_head(self, second: Second, left_ms: int) -> bytes:
+        return self.target.head(self.forwarded, left_ms)
 
     def second_won(self) -> None:
         """From here on the second attempt's answer is the exchange's own."""

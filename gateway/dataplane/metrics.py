@@ -15,6 +15,7 @@ from gateway.dataplane.tally import Tallies
 from gateway.observe.catalogue import coarse
 from gateway.observe.state import MetricsState
 from gateway.store.predictions import Predictions
+from gateway.traces.export import Exporter
 from gateway.wire.room import Room
 
 ACCURACY_MINUTES = 60
@@ -99,6 +100,11 @@ def _open_files_ratio() -> float:
     except OSError:
         return 0.0
     return open_files / resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def count_spans(state: MetricsState, exporter: Exporter) -> None:
+    state.count("turnout_spans_exported_total", exporter.exported)
+    state.count("turnout_spans_dropped_total", exporter.dropped)
 
 
 class Accuracies:
