@@ -24,6 +24,7 @@ from gateway.upstream.connection import Failure
 from gateway.upstream.worker import Worker
 from gateway.wire.protocol import HttpProtocol
 
+UNSAMPLED = b"-00"  # the flags at the end of a `traceparent`
 NAME = "POST /v2/models/{model}/infer"
 
 
@@ -40,6 +41,8 @@ class TracedProtocol(GatewayProtocol):
                 return super().serve(url, headers, body)
             self.root = Span(NAME, Kind.SERVER, {})
         else:
+            if told.endswith(UNSAMPLED):  # by far the most usual: it need not be read
+                return super().serve(url, headers, body)
             context = parse(told)
             if context is None:
                 headers.pop(TRACESTATE, None)  # it belongs to a trace that nobody can name

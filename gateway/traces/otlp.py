@@ -7,6 +7,7 @@ encoding not included, and a whole request costs 28 (`python -m loadtests.traces
 
 import struct
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from gateway.traces.context import SAMPLED
 from gateway.traces.span import Attribute, Span
@@ -16,7 +17,12 @@ _STATUS_ERROR = b"\x18\x02"  # Status.code = STATUS_CODE_ERROR
 _FLAGS = b"\x85\x01" + struct.pack("<I", SAMPLED)  # Span.flags, number 16
 
 
+_SHORT = tuple(bytes((number,)) for number in range(128))
+
+
 def _varint(number: int) -> bytes:
+    if number < 128:
+        return _SHORT[number]
     out = bytearray()
     while number > 0x7F:
         out.append(number & 0x7F | 0x80)
@@ -50,10 +56,15 @@ def _value(value: Attribute) -> bytes:
             return _sized(1, value.encode("utf-8", "replace"))
 
 
+@lru_cache(256)
+def _key(name: str) -> bytes:
+    """The first field of a `KeyValue`; there are few names, and they come again and again."""
+    return _sized(1, name.encode())
+
+
 def _attributes(field: int, attributes: Mapping[str, Attribute]) -> bytes:
     return b"".join(
-        _sized(field, _sized(1, name.encode()) + _sized(2, _value(value)))
-        for name, value in attributes.items()
+        _sized(field, _key(name) + _sized(2, _value(value))) for name, value in attributes.items()
     )
 
 
