@@ -65,6 +65,7 @@ def control(
     # Imported here: `turnout control --help` needs no server.
     from gateway.console.mount import mount
     from gateway.control.app import build_app, host_names
+    from gateway.control.said import add_request_id
     from gateway.observe.logs import configure
     from gateway.settings import load
     from gateway.store.exposure import closed_access
@@ -87,7 +88,7 @@ def control(
         allow_open=allow_unauthenticated,
     )
     listening = _listen(settings.host, settings.port)
-    configure(process="control", json=AS_JSON[settings.log_format])
+    configure(process="control", json=AS_JSON[settings.log_format], complete=add_request_id)
     settings = replace(settings, access=access)
     app = build_app(settings)
     if settings.console:

@@ -31,6 +31,7 @@ from gateway.contract.errors import CallerError, TurnoutError, UpstreamError
 from gateway.control.answers import answer
 from gateway.control.caller import SCOPE_KEY, Known
 from gateway.control.roles import rule_for
+from gateway.control.said import Said
 from gateway.store.documents import KEY_ID, REQUEST_ID, Documents
 from gateway.store.key_uses import KeyUses
 
@@ -87,8 +88,11 @@ class Gate:
         if _REQUEST_ID.fullmatch(request_id) is None:
             request_id = uuid.uuid4().hex
 
+        said = Said(scope, request_id, headers.get("traceparent", ""))
+
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
+                said.status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
@@ -96,12 +100,14 @@ class Gate:
             caller = await self._admit(scope, headers)
         except TurnoutError as error:
             await answer(error)(scope, receive, send_named)
+            said.ended("")
             return
         scope[SCOPE_KEY] = caller
         key_token, request_token = KEY_ID.set(caller.key_id), REQUEST_ID.set(request_id)
         try:
             await self._app(scope, receive, send_named)
         finally:
+            said.ended(caller.name)
             KEY_ID.reset(key_token)
             REQUEST_ID.reset(request_token)
 

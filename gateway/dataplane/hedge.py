@@ -98,6 +98,7 @@ class Hedged(Exchange):
         assert second is not None
         second.is_over = True
         if failure not in (Failure.STALE, Failure.BUSY, Failure.NO_ROOM):
+            self._tell_failed(second.worker, failure)
             second.worker.failed(failure)
         if not self.is_first_out:
             self._fail("bad_upstream", f"The worker failed ({failure.value}).")
@@ -107,6 +108,7 @@ class Hedged(Exchange):
         if self.second is None or failure is Failure.STALE:
             super().on_failure(failure)
         elif failure not in (Failure.BUSY, Failure.NO_ROOM):
+            self._tell_failed(self.worker, failure)
             self.worker.failed(failure)  # and the second attempt decides
 
     def on_reply(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
