@@ -14,27 +14,7 @@ fail() {
 
 is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
-can_# The same for packages whose service would start with the installation.
-install_debian_without_its_service() {
-  local policy=/usr/sbin/policy-rc.d package
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
-  if [ ! -e "$policy" ]; then
-    printf '#!/bin/sh\nexit 101\n' >"$policy" # "start no service"
-    chmod +x "$policy"
-    # shellcheck disable=SC2064 # the path is known now
-    trap "rm -f '$policy'" EXIT
-  fi
-  install_debian "$@" || return 1
-  if command -v systemctl >/dev/null; then
-    for package in "$@"; do
-      systemctl disable --quiet "$package" 2>/dev/null || true
-    done
-  fi
-  rm -f "$policy"
-  trap - EXIT
-}
-
-make_venv() {
+can_make_venv() {
   "$1" -c 'import ensurepip' 2>/dev/null || { [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; }
 }
 
@@ -66,6 +46,26 @@ install_debian() {
     return 1
   fi
   rm -f "$log"
+}
+
+# The same for packages whose service would start with the installation.
+install_debian_without_its_service() {
+  local policy=/usr/sbin/policy-rc.d package
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy" # "start no service"
+    chmod +x "$policy"
+    # shellcheck disable=SC2064 # the path is known now
+    trap "rm -f '$policy'" EXIT
+  fi
+  install_debian "$@" || return 1
+  if command -v systemctl >/dev/null; then
+    for package in "$@"; do
+      systemctl disable --quiet "$package" 2>/dev/null || true
+    done
+  fi
+  rm -f "$policy"
+  trap - EXIT
 }
 
 make_venv() {

@@ -103,7 +103,8 @@ ROWS: dict[str, list[tuple[str, str, str, list[Query]]]] = {
             "By code: docs/http-api.md says what each means.",
             [
                 (
-                    f"{per_second('turnout_requests_total', 'model, version, outcome', NOT_OK)} > 0 or vector(0)",
+                    per_second("turnout_requests_total", "model, version, outcome", NOT_OK)
+                    + " > 0 or vector(0)",
                     f"{VERSION} {{{{outcome}}}}",
                 )
             ],
@@ -114,7 +115,8 @@ ROWS: dict[str, list[tuple[str, str, str, list[Query]]]] = {
             "Of the predictions that may be at a version's workers at once.",
             [
                 (
-                    f"max by (model, version) (turnout_in_flight{{{M}}} / (turnout_concurrency_limit{{{M}}} > 0))",
+                    f"max by (model, version) (turnout_in_flight{{{M}}} / "
+                    f"(turnout_concurrency_limit{{{M}}} > 0))",
                     VERSION,
                 )
             ],

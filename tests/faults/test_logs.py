@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -36,6 +37,13 @@ async def until(url: str, status: int = 200, *, within_s: float = 60.0, **sent: 
             except httpx2.TransportError:
                 pass
             await asyncio.sleep(0.02)
+
+
+def documented() -> set[str]:
+    """The fields that docs/observability.md explains."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "observability.md").read_text()
+    cells = re.findall(r"^\| (`[^|]+`) \|", page.partition("## Logs")[2], re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
 
 
 class Installation:
@@ -122,4 +130,5 @@ async def test_a_killed_worker_is_told_in_lines_that_name_the_request_and_its_pr
     assert (call["request_id"], call["status"], call["trace_id"]) == ("deploy-7", 200, TRACE)
     assert call["message"] == "PUT /api/v1/models/m/versions/1/workers 200"
     for name in installation.running:
-        assert all(line.keys() >= ALWAYS for line in installation.log(name)), name
+        for line in installation.log(name):
+            assert ALWAYS <= line.keys() <= documented(), (name, line)

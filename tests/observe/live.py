@@ -7,6 +7,7 @@ failure. Run by `scripts/check-dashboards`.
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -115,13 +116,14 @@ def port_of(up: Up, pattern: str) -> str:
 def start_what_the_demo_leaves_out(up: Up) -> None:
     """A rollout, which also has a shadow for its first step."""
     url = f"{up.address('control')}/api/v1/models/digits/rollouts"
-    wish = {"candidate": "2", "plan": "demo"}
+    wish = {"candidate": "2", "template": "demo"}
     reply = httpx2.post(url, json=wish, trust_env=False, timeout=30)
     assert reply.status_code < 300, reply.text
 
 
 def main() -> int:
     began_s = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that everything is ended
     with tempfile.TemporaryDirectory(prefix="turnout-dashboards-") as name:
         directory = Path(name)
         up = Up(directory / "data", "--demo")
