@@ -152,7 +152,8 @@ def _impossible(settings: Settings) -> list[str]:
     """Every number is a count, a size, a time or a port: none is negative."""
     processes = settings.gateway.processes
     none = ["gateway.processes: a gateway needs at least one"] if processes == 0 else []
-    traced = [f"traces.{problem}" for problem in settings.traces.problems()]
+    all_traces = (settings.traces, settings.gateway.traces, settings.worker.traces)
+    traced = list(dict.fromkeys(f"traces.{problem}" for each in all_traces for problem in each.problems()))
     return (
         none
         + traced

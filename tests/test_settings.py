@@ -71,6 +71,20 @@ def test_a_port_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPa
         load()
 
 
+@pytest.mark.parametrize("section", ["", "gateway: ", "worker: "])
+def test_traces_to_no_address_are_refused_wherever_they_are_written(tmp_path: Path, section: str) -> None:
+    with pytest.raises(CallerError, match=r"traces\.otlp_endpoint: 'nix' is no address"):
+        load(settings_file(tmp_path, f"{section}{{traces: {{otlp_endpoint: nix}}}}"))
+
+
+def test_traces_and_the_form_of_logs_hold_for_every_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURNOUT_LOG_FORMAT", "json")
+    loaded = load(flags={"traces": {"otlp_endpoint": "http://collector:4318", "share": 0.5}})
+    assert loaded.gateway.traces == loaded.worker.traces == loaded.traces
+    assert loaded.gateway.traces.is_on
+    assert {loaded.gateway.log_format, loaded.control.log_format, loaded.supervisor.log_format} == {"json"}
+
+
 @pytest.mark.parametrize("value", ["-0.1", ".nan", ".inf"])
 def test_a_time_that_is_none_is_refused(value: str, tmp_path: Path) -> None:
     with pytest.raises(CallerError, match=r"gateway\.flush_s"):

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import uvloop
 
-from gateway.cli.observing import observing_flags, observing_options
+from gateway.cli.observing import observing_flags, observing_options, trace_share_option
 from gateway.contract.access import AccessSettings
 from gateway.contract.errors import CallerError
 from gateway.contract.lifeline import SETTINGS
@@ -66,6 +66,7 @@ def listen(host: str, port: int) -> socket.socket:
     help="Listen on an address other than loopback although no key is needed.",
 )  # fmt: skip
 @observing_options
+@trace_share_option
 def gateway(
     config: Path | None,
     redis_url: str | None,

@@ -20,7 +20,7 @@ _endpoint_option = click.option(
     metavar="URL",
     help="Send traces to this receiver of OTLP over HTTP, as http://127.0.0.1:4318. [default: none]",
 )
-_share_option = click.option(
+trace_share_option = click.option(
     "--trace-share",
     type=click.FloatRange(0, 1),
     help="Trace this share of the requests that come without a trace. [default: 0]",
@@ -28,8 +28,8 @@ _share_option = click.option(
 
 
 def observing_options(command: Command) -> Command:
-    """Its arguments are `log_format`, `otlp_endpoint` and `trace_share`."""
-    return log_format_option(_endpoint_option(_share_option(command)))
+    """Its arguments are `log_format` and `otlp_endpoint`."""
+    return log_format_option(_endpoint_option(command))
 
 
 def observing_flags(

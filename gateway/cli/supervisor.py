@@ -30,7 +30,6 @@ def supervisor(
     redis_url: str | None,
     log_format: str | None,
     otlp_endpoint: str | None,
-    trace_share: float | None,
     **worker_flags: Any,
 ) -> None:
     """Keep the wanted workers of this machine alive."""
@@ -44,7 +43,7 @@ def supervisor(
         flags={
             "supervisor": {"redis_url": redis_url},
             "worker": {"redis_url": redis_url} | worker_flags,
-            **observing_flags(log_format, otlp_endpoint, trace_share),
+            **observing_flags(log_format, otlp_endpoint),
         },
     )
     configure(process="supervisor", json=AS_JSON[settings.log_format])

@@ -19,7 +19,7 @@ import click
 from gateway.app import Ended, Installation, Place, place_of
 from gateway.cli.client import ControlClient
 from gateway.cli.demo_install import missing_routes, register_versions, set_routes, short_pools
-from gateway.cli.observing import observing_flags, observing_options
+from gateway.cli.observing import observing_flags, observing_options, trace_share_option
 from gateway.contract.errors import TurnoutError
 from gateway.settings import config_dir, load
 
@@ -45,6 +45,7 @@ PORT = click.IntRange(0, 65535)
     "--config", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Settings (YAML)."
 )
 @observing_options
+@trace_share_option
 def up(
     data_dir: Path | None,
     host: str | None,

@@ -68,7 +68,6 @@ def worker(
     settings_json: str | None,
     log_format: str | None,
     otlp_endpoint: str | None,
-    trace_share: float | None,
     **flags: Any,
 ) -> int:
     """Run one worker of one version."""
@@ -78,7 +77,7 @@ def worker(
     from workers.settings import load
 
     given = {name: value for name, value in flags.items() if value is not None}
-    observing = observing_flags(log_format, otlp_endpoint, trace_share)
+    observing = observing_flags(log_format, otlp_endpoint)
     if settings_json is None:
         settings = _settings(config, given, observing)
     else:

@@ -101,11 +101,15 @@ class Exporter:
         return True
 
     async def _next_request(self) -> tuple[bytes, int]:
+        taken = [self.waiting.popleft() for _ in range(min(BATCH, len(self.waiting)))]
         encoded: list[bytes] = []
-        while self.waiting and len(encoded) < BATCH:
-            encoded.append(encode_span(self.waiting.popleft()))
-            if len(encoded) % AT_ONCE == 0:
+        try:
+            for first in range(0, len(taken), AT_ONCE):
+                encoded += map(encode_span, taken[first : first + AT_ONCE])
                 await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self.waiting.extendleft(reversed(taken))  # the process ends: `finish` sends them
+            raise
         return request_of(encoded, self.resource, scope="turnout", version=""), len(encoded)
 
     def _say_away(self, why: str) -> None:
@@ -121,9 +125,9 @@ class _Address:
         parts = receiver(endpoint)
         assert parts is not None, "settings were checked"
         assert parts.hostname is not None
-        self.is_tls = parts.scheme == "https"
+        self.tls = ssl.create_default_context() if parts.scheme == "https" else None
         self.host = parts.hostname
-        self.port = parts.port or (443 if self.is_tls else 80)
+        self.port = parts.port or (443 if self.tls else 80)
         path = parts.path.rstrip("/")
         path = path if path.endswith(_PATH) else path + _PATH
         self.url = f"{parts.scheme}://{parts.netloc}{path}"
@@ -138,8 +142,7 @@ class _Address:
 
     async def post(self, body: bytes) -> int:
         """The reply's status. Raises OSError (TimeoutError is one), IncompleteReadError or ValueError."""
-        tls = ssl.create_default_context() if self.is_tls else None
-        reader, writer = await asyncio.open_connection(self.host, self.port, ssl=tls)
+        reader, writer = await asyncio.open_connection(self.host, self.port, ssl=self.tls)
         try:
             writer.write(b"%bcontent-length: %d\r\n\r\n" % (self.head, len(body)))
             writer.write(body)

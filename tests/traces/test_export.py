@@ -107,6 +107,21 @@ async def test_the_last_spans_of_a_process_are_sent() -> None:
     assert len(receiver.spans) == 2
 
 
+async def test_spans_that_were_being_encoded_at_the_end_are_sent_in_their_order() -> None:
+    async with receiving() as receiver:
+        exporter = exporter_to(receiver.endpoint)
+        spans = [Span("a", Kind.INTERNAL, {}) for _ in range(100)]
+        for span in spans:
+            exporter.add(span)
+        sending = asyncio.create_task(exporter.send(within_s=1))
+        await asyncio.sleep(0)
+        assert not exporter.waiting  # taken out, and not sent yet
+        await end_tasks([sending])
+        await exporter.finish()
+    assert [span.span_id for span in receiver.spans] == [span.span_id for span in spans]
+    assert (exporter.exported, exporter.dropped) == (100, 0)
+
+
 async def test_the_end_waits_for_no_stalled_receiver() -> None:
     async with receiving(lambda: None) as receiver:
         exporter = exporter_to(receiver.endpoint)
