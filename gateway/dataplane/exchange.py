@@ -251,16 +251,8 @@ class Exchange:
         """Log the attempt, under the id that the prediction will have if another one succeeds."""
         if OWN_ID not in self.headers:
             self.headers[OWN_ID] = self.entry.recorder.new_place(time())[0]
-        target = self.target
-        about: dict[str, str | int] = {"model": target.model, "version": target.version}
-        about |= {
-            "revision": target.revision,
-            "worker": worker.worker_id,
-            "attempt": self.attempts,
-            "error": failure.value,
-        }
-        said = f"an attempt at {target.model} {target.version} failed: {failure.value}"
-        self.lane.incidents.say(said, self.headers, about)
+        about = {"worker": worker.worker_id, "attempt": self.attempts, "error": failure.value}
+        self.lane.incidents.say("an attempt at", self.target, self.headers, about)
 
     def _other_worker(self) -> Worker | None:
         """Another worker of the same version for one more attempt, if the route, the budget and the time
@@ -424,10 +416,8 @@ class Exchange:
         target = self.target
         target.tally.errors[code] += 1
         if is_versions_fault(code):
-            about: dict[str, str | int] = {"model": target.model, "version": target.version}
-            about |= {"revision": target.revision, "attempt": self.attempts, "error": code}
-            said = f"a prediction of {target.model} {target.version} failed: {code}"
-            self.lane.incidents.say(said, self.headers, about)
+            about = {"attempt": self.attempts, "error": code}
+            self.lane.incidents.say("a prediction of", target, self.headers, about)
         if self.entry.slicer is not None:
             self.entry.slicer.count(self.headers, target.version, f"e:{code}")
 

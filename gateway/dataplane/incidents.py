@@ -8,10 +8,10 @@ Must not know: how a line is written. Called by `exchange` and `hedge`.
 
 import logging
 from time import monotonic
-from typing import Any
 
 from gateway.contract import headers as h
 from gateway.contract.logs import MOST_REQUEST_ID, REQUEST_ID
+from gateway.dataplane.table import Target
 from gateway.traces.context import TRACEPARENT, trace_id_of
 
 MOST_A_SECOND = 10
@@ -26,8 +26,8 @@ class Incidents:
         self.said = 0  # in this second
         self.left_out = 0  # since the last line
 
-    def say(self, message: str, headers: dict[bytes, bytes], about: dict[str, Any]) -> None:
-        """`headers`: the request's; `about`: further fields of the line."""
+    def say(self, what: str, target: Target, headers: dict[bytes, bytes], about: dict[str, object]) -> None:
+        """`what` of the target failed; `headers`: the request's; `about`: the error, and further fields."""
         now_s = monotonic()
         if now_s - self.window_s >= 1:
             self.window_s, self.said = now_s, 0
@@ -37,7 +37,12 @@ class Incidents:
         self.said += 1
         if self.left_out:
             about["left_out"], self.left_out = self.left_out, 0
-        log.warning(message, extra=about | named(headers))
+        about |= {"model": target.model, "version": target.version, "revision": target.revision}
+        log.warning(
+            "%s %s %s failed: %s",
+            *(what, target.model, target.version, about["error"]),
+            extra=about | named(headers),
+        )
 
 
 def named(headers: dict[bytes, bytes]) -> dict[str, str]:

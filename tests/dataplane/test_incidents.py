@@ -6,6 +6,17 @@ import pytest
 
 from gateway.dataplane import incidents
 from gateway.dataplane.incidents import MOST_A_SECOND, Incidents
+from gateway.dataplane.table import Target
+
+
+class Version2(Target):
+    """As much of a target as a line names."""
+
+    def __init__(self) -> None:
+        self.model, self.version, self.revision = "digits", "2", 42
+
+
+TARGET = Version2()
 
 
 def test_lines_are_bounded_and_the_rest_is_counted(
@@ -16,11 +27,11 @@ def test_lines_are_bounded_and_the_rest_is_counted(
     caplog.set_level(logging.WARNING, "turnout.gateway.requests")
     made = Incidents()
     for _ in range(MOST_A_SECOND + 7):
-        made.say("it failed", {}, {"model": "m"})
+        made.say("a prediction of", TARGET, {}, {"error": "deadline"})
     assert len(caplog.records) == MOST_A_SECOND
     now_s += 1
-    made.say("it failed", {}, {"model": "m"})
-    made.say("it failed", {}, {"model": "m"})
+    made.say("a prediction of", TARGET, {}, {"error": "deadline"})
+    made.say("a prediction of", TARGET, {}, {"error": "deadline"})
     first, second = caplog.records[-2:]
     assert vars(first)["left_out"] == 7
     assert "left_out" not in vars(second)
@@ -33,9 +44,11 @@ def test_a_line_bears_the_ids_that_the_request_has(caplog: pytest.LogCaptureFixt
         b"turnout-prediction-id": b"order-1",
         b"traceparent": b"00-%b-00f067aa0ba902b7-00" % trace,
     }
-    Incidents().say("it failed", headers, {})
-    Incidents().say("it failed", {b"traceparent": b"nonsense"}, {})
+    Incidents().say("an attempt at", TARGET, headers, {"error": "reset"})
+    Incidents().say("an attempt at", TARGET, {b"traceparent": b"nonsense"}, {"error": "reset"})
     told, bare = (vars(record) for record in caplog.records)
     assert (told["request_id"], told["prediction_id"]) == ("r" * 128, "order-1")
     assert told["trace_id"] == trace.decode()
+    assert (told["model"], told["version"], told["revision"]) == ("digits", "2", 42)
+    assert caplog.records[0].getMessage() == "an attempt at digits 2 failed: reset"
     assert not {"request_id", "prediction_id", "trace_id"} & bare.keys()
