@@ -9,6 +9,7 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import uvloop
@@ -78,17 +79,19 @@ def span_us() -> dict[str, float]:
 def sdk_us() -> float | None:
     """One span by OpenTelemetry's SDK, in its batch processor; None where it is not installed."""
     try:
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+        trace = import_module("opentelemetry.sdk.trace")
+        export = import_module("opentelemetry.sdk.trace.export")
     except ImportError:
         return None
 
-    class Nowhere(SpanExporter):
-        def export(self, spans: object) -> SpanExportResult:
-            return SpanExportResult.SUCCESS
+    class Nowhere:
+        def export(self, spans: object) -> object:
+            return export.SpanExportResult.SUCCESS
 
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(Nowhere(), max_queue_size=SPANS * ROUNDS))
+        def shutdown(self) -> None: ...
+
+    provider = trace.TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(export.BatchSpanProcessor(Nowhere(), max_queue_size=SPANS * ROUNDS))
     tracer = provider.get_tracer("bench")
     found = each_us(lambda: tracer.start_span("attempt", attributes=ABOUT).end())
     provider.shutdown()

@@ -1,8 +1,8 @@
 """Spans as an `ExportTraceServiceRequest` of OTLP 1, in protobuf's wire format.
 
 Pure. Field numbers are those of opentelemetry/proto/trace/v1/trace.proto; a test reads the result with the
-generated classes. Written out here because OpenTelemetry's SDK takes 18 µs of CPU to make and end one span,
-encoding not included, and a whole request costs 28 (`python -m loadtests.traces`).
+generated classes. Written out here because OpenTelemetry's SDK takes 15 to 20 µs of CPU to make and end one
+span, encoding not included, and a whole request costs 28 (`python -m loadtests.traces`, docs/cost.md).
 """
 
 import struct

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.observe.test_alerts import known_names, names_in
+from tests.observe.live import Prometheus, failures
+from tests.observe.test_alerts import ALERTS, RECORDED, known_names, names_in
 
 GRAFANA = Path(__file__).resolve().parents[2] / "config" / "grafana"
 DASHBOARD: dict[str, Any] = json.loads((GRAFANA / "dashboards" / "turnout.json").read_text())
@@ -33,3 +34,23 @@ def test_no_panel_lies_on_another() -> None:
         assert not cells & taken, panel["title"]
         taken |= cells
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+
+
+class Answering(Prometheus):
+    """A Prometheus that says the same to everything."""
+
+    def __init__(self, problem: str, series: int) -> None:
+        self.answer = (problem, series)
+
+    def ask(self, query: str) -> tuple[str, int]:
+        return self.answer
+
+
+def test_the_live_check_tells_what_finds_nothing_and_what_is_refused() -> None:
+    assert failures(Answering("", 1)) == []
+    empty, refused = "\n".join(failures(Answering("", 0))), "\n".join(failures(Answering("no PromQL", 0)))
+    assert all(f"{name}: finds nothing" in empty for name in [*RECORDED, "panel 'Accuracy'"])
+    assert "nothing of the job turnout-worker is scraped" in empty
+    assert "no process gives turnout_requests_total" in empty
+    assert not any(f"{name}: " in empty for name in ALERTS)  # an alert finds nothing while all is well
+    assert all(f"{name}: no PromQL" in refused for name in ALERTS)
