@@ -28,9 +28,11 @@ from pydantic_settings import (
 from gateway.contract import oidc
 from gateway.contract.access import AccessSettings
 from gateway.contract.errors import CallerError
+from gateway.contract.logs import LogFormat
 from gateway.contract.route import problems_of
 from gateway.control.settings import ControlSettings
 from gateway.dataplane.settings import GatewaySettings
+from gateway.traces.settings import TraceSettings
 from workers.settings import SupervisorSettings, WorkerSettings
 
 PREFIX = "TURNOUT_"
@@ -67,6 +69,8 @@ class Settings(BaseSettings):
     artifacts_url: str = ""
     access: AccessSettings
     keep_warm_s: float
+    log_format: LogFormat
+    traces: TraceSettings
     gateway: GatewaySettings
     control: ControlSettings
     worker: WorkerSettings
@@ -86,14 +90,16 @@ class Settings(BaseSettings):
             "artifacts_url": given.get("artifacts_url") or "",
             "access": access,
             "keep_warm_s": keep_warm_s,
+            "log_format": given.get("log_format", "auto"),
+            "traces": given.get("traces", {}),
         }
         sections = {
             name: {key: common[key] for key in common if key in SECTIONS[name]} | given.get(name, {})
             for name in SECTIONS
             if isinstance(given.get(name, {}), dict)
         }
-        own = {name: value for name, value in common.items() if name in cls.model_fields}
-        return {**given, **own, **sections}
+        at_top = {name: common[name] for name in cls.model_fields if name in common}
+        return {**given, **at_top, **sections}
 
 
 def load(file: Path | None = None, *, flags: Mapping[str, Any] | None = None) -> Settings:
@@ -203,13 +209,19 @@ def _impossible(settings: Settings) -> list[str]:
     """Every number is a count, a size, a time or a port: none is negative."""
     processes = settings.gateway.processes
     none = ["gateway.processes: a gateway needs at least one"] if processes == 0 else []
-    return none + [
-        f"{path}: {value:g} is not between 0 and {MAX_PORT}"
-        if path.endswith("port")
-        else f"{path}: {value:g} is negative"
-        for path, value in numbers(settings)
-        if value < 0 or (path.endswith("port") and value > MAX_PORT)
-    ]
+    all_traces = (settings.traces, settings.gateway.traces, settings.worker.traces)
+    traced = list(dict.fromkeys(f"traces.{problem}" for each in all_traces for problem in each.problems()))
+    return (
+        none
+        + traced
+        + [
+            f"{path}: {value:g} is not between 0 and {MAX_PORT}"
+            if path.endswith("port")
+            else f"{path}: {value:g} is negative"
+            for path, value in numbers(settings)
+            if value < 0 or (path.endswith("port") and value > MAX_PORT)
+        ]
+    )
 
 
 def _unknown_variables() -> list[str]:

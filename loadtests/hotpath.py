@@ -9,7 +9,7 @@ import gc
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from gateway.core.compile import compile_changes
 from gateway.core.decide import decide
 from gateway.dataplane.process import GatewayProcess
 from gateway.dataplane.settings import GatewaySettings
+from gateway.traces.settings import TraceSettings
 from gateway.upstream.connection import Connection
 from gateway.wire.limits import Limits
 from gateway.wire.plain import Head, Shape, read_plain
@@ -31,6 +32,7 @@ from loadtests.installation import documents, lease
 
 MODEL = "bench"
 UNITS = 10_000
+NO_TRACES = TraceSettings()
 ROUNDS = 15
 EACH = 5_000  # requests in a round
 _TOKEN = re.compile(rb"turnout-attempt: ([0-9a-f]+)\r\n").search
@@ -65,8 +67,11 @@ def answer(sent: bytes) -> bytes:
 class Gateway:
     """A gateway process, one connection of a client, and one to a worker of each version."""
 
-    def __init__(self, directory: Path, *, shadow: str | None) -> None:
-        self.process = GatewayProcess(GatewaySettings(redis_url="redis://127.0.0.1:1", data_dir=directory))
+    def __init__(
+        self, directory: Path, *, shadow: str | None = None, traces: TraceSettings = NO_TRACES
+    ) -> None:
+        settings = GatewaySettings(redis_url="redis://127.0.0.1:1", data_dir=directory, traces=traces)
+        self.process = GatewayProcess(settings)
         wanted = documents(MODEL, shadow=shadow)
         raw = {field: orjson.dumps({"revision": 1, "doc": doc}) for field, doc in wanted.items()}
         table = self.process.table
@@ -100,10 +105,11 @@ class Gateway:
         self.process.recorder.of(MODEL).waiting.clear()
 
 
-def request(number: int) -> bytes:
+def request(number: int, more: str = "") -> bytes:
+    """`more`: header lines with their ends."""
     head = (
         f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: 127.0.0.1:8080\r\n"
-        f"turnout-unit: unit-{number * 7919 % UNITS:06d}\r\ncontent-type: application/json\r\n"
+        f"turnout-unit: unit-{number * 7919 % UNITS:06d}\r\ncontent-type: application/json\r\n{more}"
     )
     return f"{head}Content-Length: {len(BODY)}\r\n\r\n{BODY}".encode()
 
@@ -111,12 +117,16 @@ def request(number: int) -> bytes:
 REQUESTS = [request(number) for number in range(EACH)]
 
 
-def cpu_us(work: Callable[[bytes], object], after: Callable[[], object] = int) -> float:
+def cpu_us(
+    work: Callable[[bytes], object],
+    after: Callable[[], object] = int,
+    requests: Sequence[bytes] = tuple(REQUESTS),
+) -> float:
     """CPU time of one call, the least of several rounds."""
     least = float("inf")
     for _ in range(ROUNDS):
         began = time.process_time()
-        for data in REQUESTS:
+        for data in requests:
             work(data)
         least = min(least, (time.process_time() - began) / EACH * 1e6)
         after()
@@ -154,7 +164,7 @@ async def measure(directory: Path) -> None:
         assert len(asked) == 1, "a copy was dropped"
         gc.freeze()
         found[name] = cpu_us(gateway.ask, gateway.forget) - asked.pop() * aside
-    found |= {f"  {name}": each for name, each in parts_us(Gateway(directory, shadow=None)).items()}
+    found |= {f"  {name}": each for name, each in parts_us(Gateway(directory)).items()}
     print(f"{'step':<42} CPU µs")
     for name, each in found.items():
         print(f"{name:<42} {each:6.2f}")

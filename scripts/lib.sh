@@ -48,6 +48,26 @@ install_debian() {
   rm -f "$log"
 }
 
+# The same for packages whose service would start with the installation.
+install_debian_without_its_service() {
+  local policy=/usr/sbin/policy-rc.d package
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
+  if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy" # "start no service"
+    chmod +x "$policy"
+    # shellcheck disable=SC2064 # the path is known now
+    trap "rm -f '$policy'" EXIT
+  fi
+  install_debian "$@" || return 1
+  if command -v systemctl >/dev/null; then
+    for package in "$@"; do
+      systemctl disable --quiet "$package" 2>/dev/null || true
+    done
+  fi
+  rm -f "$policy"
+  trap - EXIT
+}
+
 make_venv() {
   local python=$1
   "$python" -c 'import ensurepip' 2>/dev/null || install_debian python3-venv ||

@@ -1,7 +1,8 @@
 """The import direction that the documentation draws, read off the sources.
 
-contract <- core <- {store, upstream, observe} <- {dataplane, control} <- app <- cli; `wire` is a leaf beside
-core. A module may import its own package and what is listed for it, nothing else of this project.
+contract <- core <- {store, upstream, observe} <- {dataplane, control} <- app <- cli; `wire` and `traces`
+are leaves beside core. A module may import its own package and what is listed for it, nothing else of this
+project.
 `console` and `cli` reach the rest by HTTP.
 """
 
@@ -20,6 +21,7 @@ BELOW_DATAPLANE = {
     "gateway.contract",
     "gateway.core",
     "gateway.wire",
+    "gateway.traces",
     "gateway.store",
     "gateway.upstream",
     "gateway.observe",
@@ -37,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway.contract": set(),
     "gateway.core": {"gateway.contract"},
     "gateway.wire": {"gateway.contract"},
+    "gateway.traces": {"gateway.contract"},
     "gateway.store": {"gateway.contract", "gateway.core"},
     "gateway.upstream": {"gateway.contract", "gateway.core", "gateway.wire"},
     "gateway.observe": {"gateway.contract", "gateway.core", "gateway.wire"},
@@ -47,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "gateway.contract",
         "gateway.control.settings",
         "gateway.dataplane.settings",
+        "gateway.traces.settings",
         "workers.settings",
     },
     "gateway.children": {"gateway.contract"},
@@ -55,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "gateway.loadtest": {"gateway.contract", "gateway.core"},
     "gateway.cli": {"gateway", "gateway.contract", "gateway.core", "gateway.sources", "gateway.loadtest"},
     "gateway.console": {"gateway.contract"},
-    "workers": {"gateway.contract", "gateway.wire", "gateway.core.need"},
+    "workers": {"gateway.contract", "gateway.wire", "gateway.traces", "gateway.core.need"},
 }
 # The commands that start a process or read Turnout's data files, those that tell what a process would be told
 # (its settings), and the one that mends access in Redis itself; every other command reaches the rest by HTTP.

@@ -71,6 +71,20 @@ def test_a_port_that_is_none_is_refused(value: str, monkeypatch: pytest.MonkeyPa
         load()
 
 
+@pytest.mark.parametrize("section", ["", "gateway: ", "worker: "])
+def test_traces_to_no_address_are_refused_wherever_they_are_written(tmp_path: Path, section: str) -> None:
+    with pytest.raises(CallerError, match=r"traces\.otlp_endpoint: 'nix' is no address"):
+        load(settings_file(tmp_path, f"{section}{{traces: {{otlp_endpoint: nix}}}}"))
+
+
+def test_traces_and_the_form_of_logs_hold_for_every_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TURNOUT_LOG_FORMAT", "json")
+    loaded = load(flags={"traces": {"otlp_endpoint": "http://collector:4318", "share": 0.5}})
+    assert loaded.gateway.traces == loaded.worker.traces == loaded.traces
+    assert loaded.gateway.traces.is_on
+    assert {loaded.gateway.log_format, loaded.control.log_format, loaded.supervisor.log_format} == {"json"}
+
+
 @pytest.mark.parametrize("value", ["-0.1", ".nan", ".inf"])
 def test_a_time_that_is_none_is_refused(value: str, tmp_path: Path) -> None:
     with pytest.raises(CallerError, match=r"gateway\.flush_s"):
@@ -107,12 +121,12 @@ def names(value: Any, path: str = "") -> set[str]:
     return {found for name, inner in value.items() for found in names(inner, f"{path}.{name}".lstrip("."))}
 
 
-COMMON = ("redis_url", "data_dir", "artifacts_dir", "artifacts_url", "keep_warm_s")
+COMMON = ("redis_url", "data_dir", "artifacts_dir", "artifacts_url", "keep_warm_s", "log_format")
 
 
 def is_common(name: str) -> bool:
     """Said once at the top of the file, for all sections."""
-    if name.startswith(("gateway.access", "control.access")):
+    if name.startswith(("gateway.access", "control.access", "gateway.traces", "worker.traces")):
         return True
     return "." in name and name.rpartition(".")[2] in COMMON
 

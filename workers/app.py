@@ -29,8 +29,10 @@ from gateway.contract.errors import CallerError, UpstreamError
 from gateway.contract.pool import Lease, WorkerState
 from gateway.contract.signature import Signature
 from gateway.contract.version import Version
+from gateway.traces.export import Exporter
 from gateway.wire.limits import Limits
 from gateway.wire.server import HttpServer
+from gateway.wire.tasks import end_tasks
 from workers.announce import Announcer
 from workers.artifact import inspect
 from workers.batcher import Batcher, Bounds
@@ -42,6 +44,7 @@ from workers.server import WorkerProtocol
 from workers.service import Service
 from workers.settings import LOOPBACK, WorkerSettings
 from workers.stores.checked import read_artifact, read_registered
+from workers.traced import TracedBatcher, TracedWorkerProtocol
 from workers.warmup import Warmth, warm_up
 
 log = logging.getLogger("turnout.worker")
@@ -81,6 +84,12 @@ class Worker:
         self.settings = settings
         self.service = Service(assignment.model, assignment.version)
         self.worker_id = assignment.worker_id or f"{assignment.model}-{assignment.version}-{uuid4().hex[:8]}"
+        self.exporter: Exporter | None = None
+        if settings.traces.is_on:
+            resource = {"service.name": "turnout-worker", "service.instance.id": self.worker_id}
+            named = {"turnout.model": assignment.model, "turnout.version": assignment.version}
+            self.exporter = Exporter(settings.traces, resource | named)
+            self.service.tally.spans = self.exporter
         self._stop = asyncio.Event()
         self._is_inside = False  # a thread is inside the runtime although the worker ends
 
@@ -107,11 +116,12 @@ class Worker:
         self._stop.set()
 
     async def _serve(self, redis: Redis | None, sock: socket.socket) -> None:
-        protocol = type("Protocol", (WorkerProtocol,), {"service": self.service})
+        protocol = self._protocol()
         limits = Limits(body_bytes=self.settings.max_body_bytes, keep_alive_s=KEEP_ALIVE_S)
         server = HttpServer(protocol, make_app(self.service), limits=limits)
         near = None if redis is None else listen_near(self.settings, self.worker_id)
         await server.start(sock, near=near)
+        exporting = None if self.exporter is None else asyncio.create_task(self.exporter.run(), name="traces")
         announcer = None if redis is None else Announcer(redis, self._lease(server.port, near))
         if announcer is not None:
             announcer.start()
@@ -135,6 +145,22 @@ class Worker:
         finally:
             if announcer is not None:
                 await announcer.withdraw()
+            if self.exporter is not None and exporting is not None:
+                await end_tasks([exporting])
+                await self.exporter.finish()
+
+    def _protocol(self) -> type[WorkerProtocol]:
+        if self.exporter is None:
+            return type("Protocol", (WorkerProtocol,), {"service": self.service})
+        parts = {"service": self.service, "exporter": self.exporter}
+        return type("Protocol", (TracedWorkerProtocol,), parts)
+
+    def _batcher(self, loaded: Loaded, bounds: Bounds) -> Batcher:
+        if self.exporter is None:
+            return Batcher(loaded.run, loaded.warmth.costs, bounds, self.service.tally)
+        batcher = TracedBatcher(loaded.run, loaded.warmth.costs, bounds, self.service.tally)
+        batcher.exporter = self.exporter
+        return batcher
 
     async def _load(self) -> Loaded | None:
         """Load and warm up in a thread; None if the worker was told to stop meanwhile."""
@@ -156,8 +182,7 @@ class Worker:
             inline_limit_us=settings.inline_limit_us,
             is_uniform=all(-1 not in spec.shape[1:] for spec in loaded.signature.inputs),
         )
-        batcher = Batcher(loaded.run, warmth.costs, bounds, self.service.tally)
-        self.service.serve(loaded.signature, batcher, loaded.digest)
+        self.service.serve(loaded.signature, self._batcher(loaded, bounds), loaded.digest)
         gc.collect()
         gc.freeze()  # what was loaded stays: the collector need not walk it again
         log.info(

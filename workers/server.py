@@ -12,7 +12,9 @@ from typing import Any, ClassVar
 
 from gateway.contract import headers as h
 from gateway.contract.errors import TurnoutError
+from gateway.contract.logs import MOST_REQUEST_ID, REQUEST_ID
 from gateway.contract.reply import plain_head
+from gateway.traces.context import TRACEPARENT, trace_id_of
 from gateway.wire.protocol import HttpProtocol
 from gateway.wire.replies import STATUS_LINE, error_body, error_head
 from workers.batcher import Entry
@@ -57,7 +59,7 @@ class WorkerProtocol(HttpProtocol):
         except TurnoutError as error:
             self._refuse_request(error)
         except Exception:  # a bug: the caller hears that it was not its fault, and the log says what
-            log.exception("a request could not be read")
+            log.exception("a request could not be read", extra=self._about())
             self._refuse_request(TurnoutError("internal", "The worker failed; its log says why."))
         return True
 
@@ -66,7 +68,7 @@ class WorkerProtocol(HttpProtocol):
         self.entry = None
         if isinstance(outcome, TurnoutError):
             if outcome.code == "internal":
-                log.error("inference failed: %s", outcome.message)
+                log.error("inference failed: %s", outcome.message, extra=self._about())
             self._refuse_request(outcome)
             return
         service = self.service
@@ -77,7 +79,7 @@ class WorkerProtocol(HttpProtocol):
             record = headers.get(h.RECORD)
             line = None if record is None else service.writer.recorded(record, outcome)
         except Exception:
-            log.exception("a reply could not be written")
+            log.exception("a reply could not be written", extra=self._about())
             self._refuse_request(TurnoutError("internal", "The worker failed; its log says why."))
             return
         attempt = headers.get(h.ATTEMPT)
@@ -99,6 +101,16 @@ class WorkerProtocol(HttpProtocol):
         if entry is not None:
             self.service.tally.outcomes["client_gone"] += 1
             self.service.batcher.forget(entry)
+
+    def _about(self) -> dict[str, str]:
+        """What names this request in a log line."""
+        headers = self.head
+        return {
+            "model": self.service.model,
+            "version": self.service.version,
+            "request_id": headers.get(REQUEST_ID, b"").decode("latin-1")[:MOST_REQUEST_ID],
+            "trace_id": trace_id_of(headers.get(TRACEPARENT)),
+        }
 
     def _refuse_request(self, error: TurnoutError) -> None:
         service = self.service

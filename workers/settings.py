@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from gateway.contract.logs import LogFormat
+from gateway.traces.settings import TraceSettings
+
 MIB = 1024 * 1024
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -17,6 +20,8 @@ class WorkerSettings:
     """One worker process."""
 
     redis_url: str = "unix://.turnout/redis/redis.sock"
+    log_format: LogFormat = "auto"
+    traces: TraceSettings = field(default_factory=TraceSettings)
     artifacts_dir: Path = Path(".turnout/artifacts")  # the store of model files: DIR/sha256/<2 hex>/<digest>
     artifacts_url: str = ""  # a store elsewhere, such as s3://bucket/models; the folder then holds copies
     host: str = "127.0.0.1"
@@ -44,6 +49,7 @@ class SupervisorSettings:
     """The supervisor of one machine's workers."""
 
     redis_url: str = "unix://.turnout/redis/redis.sock"
+    log_format: LogFormat = "auto"
     # How long a version keeps its workers after nothing names it any more: what a rollback finds ready.
     keep_warm_s: float = 300.0
     max_workers: int = 32  # of this machine, whatever is needed: a worker of a small model takes 100 MB

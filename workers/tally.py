@@ -10,6 +10,7 @@ from collections import Counter
 from itertools import accumulate
 
 from gateway.contract.latency import BOUNDS_US
+from gateway.traces.export import Exporter
 
 SECONDS = tuple(bound / 1e6 for bound in BOUNDS_US[::4])
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
@@ -46,6 +47,7 @@ class Tally:
         self._batch_rows = Histogram(ROWS)
         self._queue = Histogram(SECONDS)
         self._runs = Histogram(SECONDS)
+        self.spans: Exporter | None = None  # where traces are on
 
     def waited(self, seconds: list[float]) -> None:
         """Requests leave the queue to be run."""
@@ -85,6 +87,12 @@ class Tally:
             "CPU time, user and system.",
             time.process_time(),
         )
+        if self.spans is not None:
+            for name, about, value in (
+                ("exported", "Spans of traces that the receiver took.", self.spans.exported),
+                ("dropped", "Spans of traces that were not sent.", self.spans.dropped),
+            ):
+                lines += _single(f"turnout_worker_spans_{name}_total", "counter", about, value)
         return "\n".join(lines) + "\n"
 
 

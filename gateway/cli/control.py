@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from gateway.cli.grammar import running
+from gateway.cli.observing import log_format_option, observing_flags
 from gateway.contract.errors import CallerError
+from gateway.contract.logs import AS_JSON
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -49,6 +51,7 @@ GRACE_S = 5  # how long requests in flight may take at the end; one that waits f
     help="Listen on an address other than loopback although no key is needed.",
 )  # fmt: skip
 @running
+@log_format_option
 def control(
     config: Path | None,
     host: str | None,
@@ -59,11 +62,13 @@ def control(
     data_dir: Path | None,
     console: bool | None,
     allow_unauthenticated: bool,
+    log_format: str | None,
 ) -> int:
     """Run the control API and the web console."""
     # Imported here: `turnout control --help` needs no server.
     from gateway.console.mount import mount
     from gateway.control.app import build_app, host_names
+    from gateway.control.said import add_request_id
     from gateway.observe.logs import configure
     from gateway.settings import load
     from gateway.store.exposure import closed_access
@@ -77,7 +82,9 @@ def control(
         "console": console,
         **settings_of(artifacts),
     }
-    settings = load(config, flags={"data_dir": data_dir, "control": flags}).control
+    settings = load(
+        config, flags={"data_dir": data_dir, "control": flags, **observing_flags(log_format)}
+    ).control
     access = closed_access(
         settings.access,
         host=settings.host,
@@ -85,7 +92,7 @@ def control(
         allow_open=allow_unauthenticated,
     )
     listening = _listen(settings.host, settings.port)
-    configure(process="control")
+    configure(process="control", json=AS_JSON[settings.log_format], complete=add_request_id)
     settings = replace(settings, access=access)
     app = build_app(settings)
     if settings.console:

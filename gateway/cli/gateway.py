@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.grammar import running
+from gateway.cli.observing import observing_flags, observing_options, trace_share_option
 from gateway.contract.errors import CallerError
 from gateway.contract.lifeline import SETTINGS
+from gateway.contract.logs import AS_JSON
 
 if TYPE_CHECKING:
     from gateway.dataplane.settings import GatewaySettings
@@ -58,8 +60,18 @@ def listen(host: str, port: int) -> socket.socket:
     "--allow-unauthenticated", "--insecure-no-auth", "allow_unauthenticated", is_flag=True, default=None,
     help="Listen on an address other than loopback although no key is needed.",
 )  # fmt: skip
+@observing_options
+@trace_share_option
 @running
-def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, **flags: Any) -> None:
+def gateway(
+    config: Path | None,
+    redis_url: str | None,
+    data_dir: Path | None,
+    log_format: str | None,
+    otlp_endpoint: str | None,
+    trace_share: float | None,
+    **flags: Any,
+) -> None:
     # Imported here: `turnout gateway --help` needs no data plane.
     import uvloop
 
@@ -71,14 +83,15 @@ def gateway(config: Path | None, redis_url: str | None, data_dir: Path | None, *
     from gateway.settings import load as load_settings
     from gateway.store.exposure import closed_access
 
-    configure(process="gateway")
-    given = {"redis_url": redis_url, "data_dir": data_dir, "gateway": flags}
+    observing = observing_flags(log_format, otlp_endpoint, trace_share)
+    given = {"redis_url": redis_url, "data_dir": data_dir, "gateway": flags, **observing}
 
     def read() -> "GatewaySettings":
         settings = load_settings(config, flags=given).gateway
         return replace(settings, access=AccessSettings(settings.access.required))  # no secrets of proxies
 
     settings = as_read = read()
+    configure(process="gateway", json=AS_JSON[settings.log_format])
     access = closed_access(
         settings.access,
         host=settings.host,
@@ -122,8 +135,8 @@ def gateway_process(settings_json: str, fd: int, index: int, ready_fd: int) -> N
     from gateway.dataplane.settings import load
     from gateway.observe.logs import configure
 
-    configure(process=f"gateway[{index}]")
     settings = load(settings_json)
+    configure(process=f"gateway[{index}]", json=AS_JSON[settings.log_format])
 
     def say_ready() -> None:
         os.write(ready_fd, b"R")

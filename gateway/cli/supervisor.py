@@ -6,6 +6,8 @@ from typing import Any
 import click
 
 from gateway.cli.grammar import running
+from gateway.cli.observing import observing_flags, observing_options
+from gateway.contract.logs import AS_JSON
 
 
 @click.command("supervisor")
@@ -33,6 +35,7 @@ from gateway.cli.grammar import running
 @click.option(
     "--allow-unauthenticated", is_flag=True, default=None, help="Allow an address other than loopback."
 )
+@observing_options
 @running
 def supervisor(
     config: Path | None,
@@ -41,6 +44,8 @@ def supervisor(
     control_url: str | None,
     key: str | None,
     max_workers: int | None,
+    log_format: str | None,
+    otlp_endpoint: str | None,
     **worker_flags: Any,
 ) -> None:
     """Start workers for every version that is needed, and stop them when nothing needs it.
@@ -65,7 +70,8 @@ def supervisor(
         flags={
             "supervisor": own,
             "worker": {"redis_url": redis_url} | worker_flags | settings_of(artifacts),
+            **observing_flags(log_format, otlp_endpoint),
         },
     )
-    configure(process="supervisor")
+    configure(process="supervisor", json=AS_JSON[settings.log_format])
     run_supervisor(settings.supervisor, settings.worker)

@@ -20,6 +20,7 @@ from gateway.app import Ended, Installation, Place, place_of
 from gateway.cli.client import ControlClient
 from gateway.cli.demo_install import missing_routes, register_versions, set_routes, short_pools
 from gateway.cli.grammar import running
+from gateway.cli.observing import observing_flags, observing_options, trace_share_option
 from gateway.contract.errors import TurnoutError
 from gateway.settings import config_dir, load
 
@@ -45,6 +46,8 @@ PORT = click.IntRange(0, 65535)
     "--config", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Settings (YAML)."
 )
 @running
+@observing_options
+@trace_share_option
 def up(
     data_dir: Path | None,
     host: str | None,
@@ -56,6 +59,9 @@ def up(
     no_traffic: bool,
     redis_url: str | None,
     config: Path | None,
+    log_format: str | None,
+    otlp_endpoint: str | None,
+    trace_share: float | None,
 ) -> int:
     """Run everything on this machine: Redis, control, workers, gateway.
 
@@ -68,8 +74,15 @@ def up(
         "redis_url": redis_url,
         "gateway": gateway,
         "control": {"host": host, "port": control_port},
+        **observing_flags(log_format, otlp_endpoint, trace_share),
     }
     place = place_of(load(config, flags=flags), config)
+    for_children = {
+        "TURNOUT_LOG_FORMAT": log_format,
+        "TURNOUT_OTLP_ENDPOINT": otlp_endpoint,
+        "TURNOUT_TRACES__SHARE": trace_share,
+    }
+    os.environ.update({name: str(value) for name, value in for_children.items() if value is not None})
     installation = Installation(place, click.echo, _signalled())
     started_s = time.monotonic()
     code = 0

@@ -7,8 +7,10 @@ from typing import Any
 import click
 
 from gateway.cli.grammar import running
+from gateway.cli.observing import observing_flags, observing_options
 from gateway.contract.errors import TurnoutError
 from gateway.contract.lifeline import SETTINGS
+from gateway.contract.logs import AS_JSON
 from gateway.contract.names import is_model_name, is_version_name
 
 
@@ -56,6 +58,7 @@ def _name(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option(
     "--drain-grace-s", type=click.FloatRange(0, 600), help="How long it still accepts at the end. [1]"
 )
+@observing_options
 @click.option("--settings", "settings_json", envvar=SETTINGS, hidden=True)
 @running
 def worker(
@@ -67,6 +70,8 @@ def worker(
     model_file: Path | None,
     settings_json: str | None,
     artifacts: str | None,
+    log_format: str | None,
+    otlp_endpoint: str | None,
     **flags: Any,
 ) -> int:
     """Run one worker of one version."""
@@ -77,8 +82,12 @@ def worker(
     from workers.stores import settings_of
 
     given = {name: value for name, value in flags.items() if value is not None} | settings_of(artifacts)
-    settings = _settings(config, given) if settings_json is None else replace(load(settings_json), **given)
-    configure(process=f"worker {model} {version}")
+    observing = observing_flags(log_format, otlp_endpoint)
+    if settings_json is None:
+        settings = _settings(config, given, observing)
+    else:
+        settings = replace(load(settings_json), **given)
+    configure(process=f"worker {model} {version}", json=AS_JSON[settings.log_format])
     try:
         run_worker(Assignment(model, version, worker_id, port, model_file), settings)
     except TurnoutError as error:
@@ -87,7 +96,7 @@ def worker(
     return 0
 
 
-def _settings(config: Path | None, flags: dict[str, Any]) -> Any:
+def _settings(config: Path | None, flags: dict[str, Any], observing: dict[str, Any]) -> Any:
     from gateway.settings import load
 
-    return load(config, flags={"worker": flags}).worker
+    return load(config, flags={"worker": flags, **observing}).worker

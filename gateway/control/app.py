@@ -27,6 +27,7 @@ from gateway.control.api import (
     keys,
     login,
     models,
+    observed,
     pins,
     pools,
     rollouts,
@@ -54,6 +55,7 @@ from gateway.store.erasure import Erasure
 from gateway.store.fleet import FleetStore
 from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
+from gateway.store.memory import MemoryUse
 from gateway.store.pins import Pins
 from gateway.store.predictions import Predictions
 from workers.stores import open_store
@@ -104,8 +106,10 @@ def build_app(settings: ControlSettings) -> FastAPI:
         keys.router,
         login.router,
         audit.router,
+        observed.router,
     ):
         app.include_router(router, prefix=PREFIX)
+    app.add_api_route("/metrics", observed.show_metrics, methods=["GET"], include_in_schema=False)
     app.add_api_route("/healthz", _healthz, methods=["GET"])
     app.add_middleware(
         Door,
@@ -163,6 +167,7 @@ def _parts(settings: ControlSettings) -> Parts:
         issuer=Issuer(settings.oidc),
         overview=Overview(documents, fleet, predictions, keep_warm_s=settings.keep_warm_s),
         server=Server(redis),
+        memory=MemoryUse(redis),
     )
 
 

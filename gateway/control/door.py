@@ -33,6 +33,7 @@ from gateway.control.answers import answer
 from gateway.control.caller import SCOPE_KEY, Known
 from gateway.control.people import TOKEN_PREFIX, People
 from gateway.control.roles import rule_for
+from gateway.control.said import Said
 from gateway.store.documents import IS_DRY, KEY_ID, REQUEST_ID, Documents
 from gateway.store.key_uses import KeyUses
 
@@ -91,8 +92,11 @@ class Door:
         if _REQUEST_ID.fullmatch(request_id) is None:
             request_id = uuid.uuid4().hex
 
+        said = Said(scope, request_id, headers.get("traceparent", ""))
+
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
+                said.status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
@@ -101,6 +105,7 @@ class Door:
             is_dry = _is_dry(scope, headers)
         except TurnoutError as error:
             await answer(error)(scope, receive, send_named)
+            said.ended("")
             return
         scope[SCOPE_KEY] = caller
         key_token, request_token = KEY_ID.set(caller.key_id), REQUEST_ID.set(request_id)
@@ -108,6 +113,7 @@ class Door:
         try:
             await self._app(scope, receive, send_named)
         finally:
+            said.ended(caller.name)
             KEY_ID.reset(key_token)
             REQUEST_ID.reset(request_token)
             IS_DRY.reset(dry_token)

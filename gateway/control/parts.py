@@ -28,6 +28,7 @@ from gateway.store.erasure import Erasure
 from gateway.store.fleet import FleetStore
 from gateway.store.key_uses import KeyUses
 from gateway.store.lease import Leases
+from gateway.store.memory import MemoryUse
 from gateway.store.pins import Pins
 from gateway.store.predictions import Predictions
 
@@ -64,6 +65,7 @@ class Parts:
     issuer: Issuer
     overview: Overview
     server: Server
+    memory: MemoryUse
     readers: Readers = field(default_factory=Readers)
 
     async def aclose(self) -> None:

@@ -24,6 +24,8 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("GET", f"{PREFIX}/pools"): READ,
     ("GET", f"{PREFIX}/gateways"): READ,
     ("GET", f"{PREFIX}/whoami"): Role.CLIENT,
+    ("GET", "/metrics"): READ,
+    ("GET", f"{PREFIX}/observed/workers"): READ,
     # routes
     ("GET", f"{PREFIX}/routes"): READ,
     ("GET", f"{PREFIX}/export"): READ,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway.contract.access import LOOPBACK_HOSTS, AccessSettings
+from gateway.contract.logs import LogFormat
 from gateway.contract.oidc import OidcSettings
 
 LOOPBACK_NAMES = LOOPBACK_HOSTS
@@ -21,6 +22,7 @@ class ControlSettings:
     data_dir: Path = Path(".turnout")  # holds the key that signs heads of the audit chain, and the heads
     access: AccessSettings = field(default_factory=AccessSettings)
     oidc: OidcSettings = field(default_factory=OidcSettings)  # how people log in
+    log_format: LogFormat = "auto"
     # How soon a change is under a signed head of the audit chain: what is younger is only chained.
     audit_head_s: float = 60.0
     # How long a version keeps its workers after nothing names it any more; supervisors are told the same.

@@ -12,12 +12,14 @@ from random import random
 from time import perf_counter, time
 
 from gateway.contract import headers as h
+from gateway.contract.errors import is_versions_fault
 from gateway.contract.latency import BOUNDS_US
 from gateway.contract.names import is_prediction_id
 from gateway.contract.record import MAX_SAMPLE_BYTES, SLICES_SUFFIX
 from gateway.contract.reply import PLAIN_JSON
 from gateway.core.decide import decide
 from gateway.core.split import REMEMBERED_BYTES
+from gateway.dataplane.incidents import Incidents
 from gateway.dataplane.outputs import output_of
 from gateway.dataplane.pins import PinCounts
 from gateway.dataplane.recorder import NOTHING
@@ -51,7 +53,7 @@ THOUSANDTHS = tuple(b"%03d" % number for number in range(1000))  # formatting th
 class Lane:
     """What the exchanges of one process share."""
 
-    __slots__ = ("in_flight", "pins", "queues", "room", "shadower", "tallies")
+    __slots__ = ("in_flight", "incidents", "pins", "queues", "room", "shadower", "tallies")
 
     def __init__(self, tallies: Tallies, shadower: Shadower, room: Room, pins: PinCounts) -> None:
         self.room = room  # for large replies
@@ -59,6 +61,7 @@ class Lane:
         self.tallies = tallies
         self.shadower = shadower
         self.in_flight: dict[Exchange, None] = {}
+        self.incidents = Incidents()
         self.queues: set[Admission] = set()  # in which somebody waits, or did
 
     def expire(self, now: float) -> None:
@@ -135,7 +138,7 @@ class Exchange:
                 return
             if h.TIMEOUT_MS in headers:
                 timeout_s = min(timeout_s, int(headers[h.TIMEOUT_MS]) / 1000)
-            self.forwarded = _forwarded(headers)
+            self.forwarded = forwarded_lines(headers)
         if not target.pool.ready and entry.fallback is not None and self.reason != "pin":
             target = entry.fallback
             self.reason = "fallback"
@@ -234,6 +237,7 @@ class Exchange:
             pool = self.target.pool
             self._send(self.worker if self.worker in pool.ready else pool.pick(), perf_counter())
             return
+        self._tell_failed(self.worker, failure)
         if failure is Failure.BUSY:
             if not self._retry():
                 self._fail("overloaded", "Every connection to the workers is in use.", retry_after_s=1)
@@ -244,6 +248,13 @@ class Exchange:
         self.worker.failed(failure)
         if not (self._retry() or (failure is Failure.REFUSED and self._fall_back())):
             self._fail("bad_upstream", f"The worker failed ({failure.value}).")
+
+    def _tell_failed(self, worker: Worker, failure: Failure) -> None:
+        """Log the attempt, under the id that the prediction will have if another one succeeds."""
+        if OWN_ID not in self.headers:
+            self.headers[OWN_ID] = self.entry.recorder.new_place(time())[0]
+        about = {"worker": worker.worker_id, "attempt": self.attempts, "error": failure.value}
+        self.lane.incidents.say("an attempt at", self.target, self.headers, about)
 
     def _other_worker(self) -> Worker | None:
         """Another worker of the same version for one more attempt, if the route, the budget and the time
@@ -416,9 +427,13 @@ class Exchange:
         self.client.spare = self
 
     def _count_error(self, code: str) -> None:
-        self.target.tally.errors[code] += 1
+        target = self.target
+        target.tally.errors[code] += 1
+        if is_versions_fault(code):
+            about = {"attempt": self.attempts, "error": code}
+            self.lane.incidents.say("a prediction of", target, self.headers, about)
         if self.entry.slicer is not None:
-            self.entry.slicer.count(self.headers, self.target.version, f"e:{code}")
+            self.entry.slicer.count(self.headers, target.version, f"e:{code}")
 
     def _relay_error(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
         """A worker's own error is passed on: the caller's fault as it is, a bug of the worker as 502."""
@@ -476,7 +491,7 @@ def _problem(headers: dict[bytes, bytes]) -> tuple[str, str] | None:
     return None
 
 
-def _forwarded(headers: dict[bytes, bytes]) -> bytes:
+def forwarded_lines(headers: dict[bytes, bytes]) -> bytes:
     """The client's headers that a worker gets."""
     lines = b""
     for name in h.PASSED_TO_WORKER:

@@ -78,7 +78,10 @@ class Hedged(Exchange):
         self.second = second = Second(self, other, perf_counter())
         self.lane.tallies.hedges[self.entry.model, self.target.version] += 1
         left_ms = max(1, int((self.deadline - second.sent) * 1000))
-        other.send(second, self.target.head(self.forwarded, left_ms), self.body)
+        other.send(second, self._second_head(second, left_ms), self.body)
+
+    def _second_head(self, second: Second, left_ms: int) -> bytes:
+        return self.target.head(self.forwarded, left_ms)
 
     def second_won(self) -> None:
         """From here on the second attempt's answer is the exchange's own."""
@@ -95,6 +98,7 @@ class Hedged(Exchange):
         assert second is not None
         second.is_over = True
         if failure not in (Failure.STALE, Failure.BUSY, Failure.NO_ROOM):
+            self._tell_failed(second.worker, failure)
             second.worker.failed(failure)
         if not self.is_first_out:
             self._fail("bad_upstream", f"The worker failed ({failure.value}).")
@@ -104,6 +108,7 @@ class Hedged(Exchange):
         if self.second is None or failure is Failure.STALE:
             super().on_failure(failure)
         elif failure not in (Failure.BUSY, Failure.NO_ROOM):
+            self._tell_failed(self.worker, failure)
             self.worker.failed(failure)  # and the second attempt decides
 
     def on_reply(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:

@@ -1,5 +1,7 @@
 """One process' counters as metrics, filled in when somebody asks; nothing here runs for a request."""
 
+import os
+import resource
 import time
 from collections.abc import Sequence
 
@@ -14,6 +16,7 @@ from gateway.dataplane.tally import Tallies
 from gateway.observe.catalogue import coarse
 from gateway.observe.state import MetricsState
 from gateway.store.predictions import Predictions
+from gateway.traces.export import Exporter
 from gateway.wire.room import Room
 
 ACCURACY_MINUTES = 60
@@ -84,7 +87,11 @@ def measure_process(
     state.count("turnout_recorder_dropped_total", sum(model.dropped for model in models))
     state.count("turnout_records_written_total", sum(model.written for model in models))
     state.gauge("turnout_recorder_buffered", recorder.buffered)
+    state.gauge("turnout_recorder_lag_seconds", recorder.lag_s(time.monotonic()))
+    state.gauge("turnout_recorder_fill_ratio", recorder.fill_ratio)
     state.gauge("turnout_shadow_queue", shadower.waiting)
+    state.gauge("turnout_shadow_fill_ratio", shadower.fill_ratio)
+    state.gauge("turnout_open_files_ratio", _open_files_ratio())
     state.gauge("turnout_connections", connections)
     state.count("turnout_connections_refused_total", turned_away)
     state.gauge("turnout_loop_lag_seconds", loop_lag_s)
@@ -94,8 +101,23 @@ def measure_process(
 def measure_bodies(state: MetricsState, *rooms: Room) -> None:
     """Large bodies of requests and replies together."""
     state.gauge("turnout_body_bytes", sum(room.used_bytes for room in rooms))
+    state.gauge("turnout_body_fill_ratio", max(room.used_bytes / (room.limit_bytes or 1) for room in rooms))
     state.count("turnout_body_waits_total", sum(room.waits for room in rooms))
     state.count("turnout_body_refused_total", sum(room.refused for room in rooms))
+
+
+def _open_files_ratio() -> float:
+    """0 where the system does not tell."""
+    try:
+        open_files = len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0.0
+    return open_files / resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def count_spans(state: MetricsState, exporter: Exporter) -> None:
+    state.count("turnout_spans_exported_total", exporter.exported)
+    state.count("turnout_spans_dropped_total", exporter.dropped)
 
 
 class Accuracies:

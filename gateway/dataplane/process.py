@@ -26,6 +26,7 @@ from gateway.dataplane.metrics import (
     Accuracies,
     count_pins,
     count_predictions,
+    count_spans,
     measure_bodies,
     measure_process,
     measure_table,
@@ -37,6 +38,7 @@ from gateway.dataplane.settings import GatewaySettings, state_path
 from gateway.dataplane.shadower import Shadower
 from gateway.dataplane.table import Table
 from gateway.dataplane.tally import Tallies
+from gateway.dataplane.traced import TracedProtocol
 from gateway.observe.collect import serve_state
 from gateway.observe.state import MetricsState
 from gateway.store.connection import connect
@@ -46,6 +48,7 @@ from gateway.store.key_uses import KeyUses
 from gateway.store.pins import DAY_S, Pins
 from gateway.store.predictions import Predictions
 from gateway.store.watch import Watch
+from gateway.traces.export import Exporter
 from gateway.upstream.pool import PoolSet
 from gateway.wire.room import Room
 from gateway.wire.server import HttpServer
@@ -104,8 +107,14 @@ class GatewayProcess:
             is_ready=self.is_ready,
             turnout_version=__version__,
         )
-        parts = {"table": self.table, "lane": self.lane, "door": self.door}
-        protocol = type("Protocol", (GatewayProtocol,), parts)
+        parts: dict[str, Any] = {"table": self.table, "lane": self.lane, "door": self.door}
+        self.exporter: Exporter | None = None
+        base: type[GatewayProtocol] = GatewayProtocol
+        if settings.traces.is_on:
+            resource = {"service.name": "turnout-gateway", "service.instance.id": self.gateway_id}
+            self.exporter = Exporter(settings.traces, resource | {"service.version": __version__})
+            base, parts = TracedProtocol, parts | {"exporter": self.exporter}
+        protocol = type("Protocol", (base,), parts)
         self.server = HttpServer(protocol, build_app(surface), limits=settings.limits, room=self.requests)
         self.tasks: list[asyncio.Task[None]] = []
         self.index = index
@@ -136,6 +145,8 @@ class GatewayProcess:
         self._run("look", self._keep_looking)
         self._run("accuracy", self._keep_measuring)
         self._run("key-uses", self._keep_noting_uses)
+        if self.exporter is not None:
+            self._run("traces", self.exporter.run)
         gc.freeze()
         gc.set_threshold(20_000, 50, 100)  # requests leave no cycles behind: look for garbage rarely
 
@@ -148,6 +159,8 @@ class GatewayProcess:
         await self.server.drain(grace_s=settings.drain_grace_s, deadline_s=settings.drain_deadline_s)
         await end_tasks(self.tasks)
         await self._last_flush()
+        if self.exporter is not None:
+            await self.exporter.finish()
         await self.follower.save_last()
         with contextlib.suppress(UpstreamError):
             await self.fleet.forget_gateway(self.gateway_id)
@@ -248,6 +261,8 @@ class GatewayProcess:
         count_pins(state, self.pin_counts)
         measure_bodies(state, self.requests, self.replies)
         self.accuracies.measure(state)
+        if self.exporter is not None:
+            count_spans(state, self.exporter)
         return state
 
 

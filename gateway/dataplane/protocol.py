@@ -7,7 +7,7 @@ from gateway.contract.headers import VERSION
 from gateway.dataplane.door import Door
 from gateway.dataplane.exchange import Exchange, Lane
 from gateway.dataplane.hedge import Hedged
-from gateway.dataplane.table import Table
+from gateway.dataplane.table import Entry, Table
 from gateway.wire.protocol import HttpProtocol
 from gateway.wire.replies import error_body, error_head
 
@@ -32,11 +32,15 @@ class GatewayProtocol(HttpProtocol):
             return True
         exchange = self.spare
         if exchange is None or entry.hedge_s is not None:
-            exchange = (Exchange if entry.hedge_s is None else Hedged)(self.lane, self)
+            exchange = self.exchange(entry)
         self.spare = None
         self.serving = exchange
         exchange.begin(entry, headers, body, pinned)
         return True
+
+    def exchange(self, entry: Entry) -> Exchange:
+        """A new one, for a request to this model."""
+        return (Exchange if entry.hedge_s is None else Hedged)(self.lane, self)
 
     def _may_enter(self, headers: dict[bytes, bytes], model: str, pinned: str | None) -> bool:
         """False after a refusal has been sent."""

@@ -242,6 +242,7 @@ class Recorder:
         self.marked: dict[ModelRecorder, None] = {}
         self.in_turn: list[ModelRecorder] = []  # all of them
         self.looked = 0  # how far in them the look-out has come
+        self.flushed_at_s = time.monotonic()  # when nothing was left unwritten last
 
     def of(self, model: str) -> ModelRecorder:
         recorder = self.models.get(model)
@@ -253,6 +254,15 @@ class Recorder:
     @property
     def buffered(self) -> int:
         return sum(len(recorder.waiting) for recorder in self.marked)
+
+    @property
+    def fill_ratio(self) -> float:
+        """How near the fullest model is to its bound, beyond which records are dropped."""
+        return max((len(recorder.waiting) for recorder in self.marked), default=0) / max(1, self.bound)
+
+    def lag_s(self, now_s: float) -> float:
+        """How far the evidence in Redis is behind; `now_s` by `time.monotonic`."""
+        return now_s - self.flushed_at_s
 
     async def flush(self, predictions: Predictions, *, everything: bool = False) -> None:
         """Write what has gathered; raises UpstreamError, and loses nothing, when Redis does not take it."""
@@ -270,6 +280,7 @@ class Recorder:
             if model.units:
                 await model.write_units(predictions)
             del self.marked[model]
+        self.flushed_at_s = time.monotonic()
 
     def _next_in_turn(self) -> list[ModelRecorder]:
         first = self.looked if self.looked < len(self.in_turn) else 0

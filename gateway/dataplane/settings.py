@@ -6,6 +6,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from gateway.contract.access import AccessSettings
+from gateway.contract.logs import LogFormat
+from gateway.traces.settings import TraceSettings
 from gateway.wire.limits import Limits
 
 
@@ -19,6 +21,8 @@ class GatewaySettings:
     processes: int = 1
     allow_unauthenticated: bool = False  # needed to listen on anything but loopback
     access: AccessSettings = field(default_factory=AccessSettings)
+    log_format: LogFormat = "auto"
+    traces: TraceSettings = field(default_factory=TraceSettings)
     limits: Limits = field(default_factory=Limits)
     flush_s: float = 0.2  # how long a prediction waits before it is written; lost if the process is killed
     recorder_bound: int = 100_000  # predictions kept while Redis is away; about 300 bytes each

@@ -52,6 +52,12 @@ class Shadower:
     def waiting(self) -> int:
         return sum(len(line.waiting) for line in self.lines.values())
 
+    @property
+    def fill_ratio(self) -> float:
+        """How near the fullest shadow's line is to its bound, beyond which copies are dropped."""
+        fullest = max((len(line.waiting) for line in self.lines.values()), default=0)
+        return fullest / max(1, self.most_waiting)
+
     def copy(
         self,
         entry: Entry,

@@ -3,7 +3,8 @@
 Counters and histograms of processes add up. A gauge says itself which of sum, largest and smallest is meant.
 Labels are bounded: `model` and `version` only take names that a route knows (`known_or_other`), never what a
 client wrote; `gateway` is the index of a process. Workers expose their own metrics on their own ports,
-without this package; their names stand here so that there is one list.
+without this package; their names stand here so that there is one list. Of the control process' metrics each
+scrape reads Redis, so several control processes say the same.
 """
 
 from collections.abc import Container, Sequence
@@ -114,6 +115,19 @@ _GATEWAY = (
     _counter("turnout_process_cpu_seconds_total", "CPU time, user and system, of the gateway processes."),
     _gauge("turnout_loop_lag_seconds", "Longest wait of an event loop in a second.", merge=Merge.MAX),
     _gauge("turnout_gateway_processes", "Gateway processes that answered this scrape."),
+    _gauge(
+        "turnout_recorder_lag_seconds",
+        "Time since all predictions and counts were last written to Redis, where it is longest.",
+        merge=Merge.MAX,
+    ),
+    _gauge("turnout_recorder_fill_ratio", "Of one model's bound of unwritten predictions, the fullest.",
+           merge=Merge.MAX),
+    _gauge("turnout_shadow_fill_ratio", "Of one shadow's bound of waiting copies, the fullest.",
+           merge=Merge.MAX),
+    _gauge("turnout_body_fill_ratio", "Of the memory for large bodies, the fullest half.", merge=Merge.MAX),
+    _gauge("turnout_open_files_ratio", "Of a process' limit of open files, the fullest.", merge=Merge.MAX),
+    _counter("turnout_spans_exported_total", "Spans of traces that the receiver took."),
+    _counter("turnout_spans_dropped_total", "Spans of traces that were not sent: buffer full, or refused."),
     _gauge("turnout_accuracy", "Share of right answers among labelled rows of the last hour.", *_VERSION,
            merge=Merge.MAX),
     _gauge("turnout_absolute_error", "Mean absolute error over labelled rows of the last hour.", *_VERSION,
@@ -138,11 +152,29 @@ _WORKER = (
     ),
     _gauge("turnout_worker_queue_depth", "Requests waiting for a batch."),
     _counter("turnout_worker_process_cpu_seconds_total", "CPU time, user and system."),
+    _counter("turnout_worker_spans_exported_total", "Spans of traces that the receiver took."),
+    _counter("turnout_worker_spans_dropped_total", "Spans of traces that were not sent."),
+)
+
+_CONTROL = (
+    _gauge("turnout_committed_revision", "The newest revision of the installation."),
+    _gauge("turnout_gateways_live", "Gateway processes that have announced themselves."),
+    _gauge("turnout_workers_wanted", "Workers that were asked for.", *_VERSION),
+    _gauge("turnout_workers_ready", "Workers that say that they are ready.", *_VERSION),
+    _gauge("turnout_leader_present", "1 while some control process leads the rollouts."),
+    _gauge("turnout_rollout_phase", "1 for the phase of each model's newest rollout.", "model", "phase"),
+    _gauge("turnout_rollout_step_seconds", "Time since a live rollout entered its step.", "model"),
+    _gauge("turnout_audit_unsigned", "1 while no head of the audit can be signed."),
+    _gauge("turnout_store_memory_bytes", "Memory that Redis uses."),
+    _gauge("turnout_store_memory_limit_bytes", "What Redis may use; left out where it has no limit."),
+    _counter("turnout_control_unauthenticated_total", "Calls with a wrong key, or without one."),
+    _counter("turnout_control_process_cpu_seconds_total", "CPU time, user and system."),
 )
 
 GATEWAY_METRICS: dict[str, Metric] = {metric.name: metric for metric in _GATEWAY}
 WORKER_METRICS: dict[str, Metric] = {metric.name: metric for metric in _WORKER}
-CATALOGUE = GATEWAY_METRICS | WORKER_METRICS
+CONTROL_METRICS: dict[str, Metric] = {metric.name: metric for metric in _CONTROL}
+CATALOGUE = GATEWAY_METRICS | WORKER_METRICS | CONTROL_METRICS
 
 
 def known_or_other(name: str, known: Container[str]) -> str:

@@ -5,6 +5,7 @@ Called once, first thing, by every command that runs a process. Levels and forma
 
 import logging
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,11 +16,20 @@ _USUAL = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", 
 _NOISY = ("asyncio", "httpx", "httpx2", "httpcore", "httpcore2", "uvicorn.access")
 
 
-def configure(level: str = "INFO", *, json: bool | None = None, process: str = "") -> None:
-    """Send all logging to stderr; `json` None = unless stderr is a terminal. `process` names who speaks."""
+def configure(
+    level: str = "INFO",
+    *,
+    json: bool | None = None,
+    process: str = "",
+    complete: Callable[[logging.LogRecord], bool] | None = None,
+) -> None:
+    """Send all logging to stderr; `json` None = unless stderr is a terminal. `process` names who speaks;
+    `complete` may add to a record before it is written."""
     handler = logging.StreamHandler(sys.stderr)
     as_json = not sys.stderr.isatty() if json is None else json
     handler.setFormatter(JsonLines(process) if as_json else _human(process))
+    if complete is not None:
+        handler.addFilter(complete)
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)

@@ -111,7 +111,7 @@ def test_coarse_buckets_lose_no_request_and_keep_every_fourth_bound() -> None:
 
 
 def test_every_metric_has_its_unit_in_its_name_and_bounded_labels() -> None:
-    allowed = {"model", "version", "role", "outcome", "reason", "result", "code", "gateway"}
+    allowed = {"model", "version", "role", "outcome", "reason", "result", "code", "gateway", "phase"}
     for metric in CATALOGUE.values():
         assert re.fullmatch(r"turnout_[a-z_]+", metric.name)
         assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER), metric.name

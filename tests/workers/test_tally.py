@@ -3,12 +3,15 @@
 import re
 
 from gateway.observe.catalogue import LATENCY_BOUNDS_S, ROWS_BOUNDS, WORKER_METRICS
+from gateway.traces.export import Exporter
+from gateway.traces.settings import TraceSettings
 from workers.tally import ROWS, SECONDS, Tally
 
 
 def test_every_metric_of_the_catalogue_is_there_with_its_kind_and_words() -> None:
     tally = Tally()
     tally.outcomes["ok"] += 1
+    tally.spans = Exporter(TraceSettings(otlp_endpoint="http://127.0.0.1:4318"), {})
     text = tally.text(queue_depth=0)
     for name, metric in WORKER_METRICS.items():
         assert f"# TYPE {name} {metric.kind}\n" in text

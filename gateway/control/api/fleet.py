@@ -10,12 +10,12 @@ from gateway.contract.access import Role
 from gateway.contract.errors import is_versions_fault
 from gateway.contract.evidence import PRIMARY
 from gateway.contract.pool import Presence
-from gateway.control.api.pools import pools_of
 from gateway.control.body import StrictRoute
 from gateway.control.caller import Caller, Known
 from gateway.control.doctor import findings
 from gateway.control.examine import examine
 from gateway.control.parts import Control, Parts
+from gateway.control.pools_now import pools_of
 from gateway.control.rollouts.found import readable_rollout
 from gateway.control.status import installation_problems
 from gateway.control.stored import readable

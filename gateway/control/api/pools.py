@@ -10,9 +10,8 @@ from gateway.contract.pool import Keep, Wanted
 from gateway.contract.route import Document
 from gateway.control.api.paths import ModelPath, VersionPath
 from gateway.control.body import StrictRoute
-from gateway.control.needs import all_needs
 from gateway.control.parts import Author, Control, Parts
-from gateway.control.pools import Pool, pools
+from gateway.control.pools import Pool
 from gateway.control.registry import registered
 from gateway.control.stored import read_stored
 from gateway.control.wanted import asked_until_ms, scale, start
@@ -70,22 +69,6 @@ async def start_pool(
     until_ms = await asked_now_until_ms(control)
     after, revision = await start(control.documents, model, version, until_ms=until_ms, author=author)
     return _wish_told(model, version, after, revision)
-
-
-async def pools_of(control: Parts, model: str | None = None) -> list[Pool]:
-    """Of one model, or of all."""
-    fleet = await control.fleet.workers()
-    found = await all_needs(
-        control.documents, now_ms=fleet.now_ms, keep_warm_s=control.settings.keep_warm_s, model=model
-    )
-    return pools(
-        [lease for lease in fleet.leases if model in (None, lease.model)],
-        now_ms=fleet.now_ms,
-        wanted=found.wanted,
-        needs=found.needs,
-        versions=found.versions,
-        supervisors=await control.fleet.supervisors(),
-    )
 
 
 async def asked_now_until_ms(control: Parts) -> int:
