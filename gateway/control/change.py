@@ -23,7 +23,7 @@ from gateway.control.applied import Applied, wait_until_served
 from gateway.control.governance import broken_by_change, refuse
 from gateway.control.parts import Parts
 from gateway.control.pools import ready_workers
-from gateway.control.registry import versions_of
+from gateway.control.registry import added_versions, versions_of
 from gateway.control.rollouts.found import readable_rollout
 from gateway.control.stored import Stored, read_stored, readable
 from gateway.core.check import check_route
@@ -182,14 +182,6 @@ async def commit(
 def document_of(route: Route | None) -> dict[str, Any] | None:
     """What is written into Redis: every setting spelled out, so that a new default changes no old route."""
     return None if route is None else route.model_dump(mode="json", exclude_none=True)
-
-
-def added_versions(route: Route | None, *, before: Route | None) -> list[str]:
-    """Documents of the versions that a route newly names: a commit holds only while they are registered."""
-    if route is None:
-        return []
-    known = set() if before is None else before.versions()
-    return sorted(keys.version_field(route.model, version) for version in route.versions() - known)
 
 
 async def _commit_once(
