@@ -214,9 +214,7 @@ async def _commit_once(
         field = str(error.data.get("field", ""))
         if field in requires:
             _, model, version = field.split("/", 2)
-            raise CallerError(
-                "unknown_version", f"version {version} of {model} was removed at this moment"
-            ) from None
+            raise CallerError("unknown_version", f"version {version} of {model} was removed now") from None
         if not field:
             raise  # the operation id was used for another change
         expected = {change.field: change.expected_revision or 0 for change in changes}
