@@ -24,7 +24,7 @@ from gateway.control.follow_check import check_follow
 from gateway.control.governance import broken_by_change, refuse
 from gateway.control.parts import Parts
 from gateway.control.pools import ready_workers
-from gateway.control.registry import versions_of
+from gateway.control.registry import added_versions, versions_of
 from gateway.control.rollouts.found import readable_rollout
 from gateway.control.stored import Stored, read_stored, readable
 from gateway.core.broken import Broken
@@ -190,14 +190,6 @@ def document_of(route: Route | None) -> dict[str, Any] | None:
     return None if route is None else route.model_dump(mode="json", exclude_none=True)
 
 
-def added_versions(route: Route | None, *, before: Route | None) -> list[str]:
-    """Documents of the versions that a route newly names: a commit holds only while they are registered."""
-    if route is None:
-        return []
-    known = set() if before is None else before.versions()
-    return sorted(keys.version_field(route.model, version) for version in route.versions() - known)
-
-
 async def _commit_once(
     parts: Parts, planned: Sequence[Planned], intent: Intent, forced: Sequence[str]
 ) -> Committed:
@@ -228,9 +220,7 @@ async def _commit_once(
         field = str(error.data.get("field", ""))
         if field in requires:
             _, model, version = field.split("/", 2)
-            raise CallerError(
-                "unknown_version", f"version {version} of {model} was removed at this moment"
-            ) from None
+            raise CallerError("unknown_version", f"version {version} of {model} was removed now") from None
         if not field:
             raise  # the operation id was used for another change
         expected = {change.field: change.expected_revision or 0 for change in changes}

@@ -14,7 +14,7 @@ from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError, ConflictError
 from gateway.contract.lineage import MAX_CARD_BYTES, Lineage
 from gateway.contract.pool import Keep, Wanted
-from gateway.contract.route import Document
+from gateway.contract.route import Document, Route
 from gateway.contract.version import Version
 from gateway.control.wanted import readable_wanted, wish_change
 from gateway.store.documents import Change, Documents, new_operation_id
@@ -75,6 +75,14 @@ def unknown_model(model: str) -> CallerError:
         f"no version of {model} is registered: register one with "
         f"`turnout model register {model} --version 1 --from FILE`",
     )
+
+
+def added_versions(route: Route | None, *, before: Route | None) -> list[str]:
+    """Documents of the versions that a route newly names: a commit holds only while they are registered."""
+    if route is None:
+        return []
+    known = set() if before is None else before.versions()
+    return sorted(keys.version_field(route.model, version) for version in route.versions() - known)
 
 
 async def register(
