@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from gateway.contract import keys
 from gateway.contract.errors import UpstreamError
-from gateway.contract.pool import STAMPED_HSET, Lease, Presence, WorkerState
+from gateway.contract.pool import Lease, Presence, WorkerState
 from gateway.contract.signature import Signature, TensorSpec
 from gateway.contract.version import Version
 from gateway.store.documents import Change, Documents
@@ -28,6 +28,8 @@ SIGNATURE = Signature(
         TensorSpec(name="probabilities", datatype="FP32", shape=(-1, 10)),
     ),
 )
+
+LONG_FROM_NOW_MS = 9_999_999_999_999  # a busy machine must not look like a worker that died
 
 
 def digest_of(version: str) -> str:
@@ -65,7 +67,7 @@ async def add_worker(
         host="127.0.0.1", port=port, pid=1, state=state, started_ms=1,
     )  # fmt: skip
     entry = lease.model_dump_json(exclude={"seen_ms"})
-    await redis.eval(STAMPED_HSET, 1, keys.WORKERS, worker_id, entry, "", "")
+    await redis.hset(keys.WORKERS, worker_id, f"{LONG_FROM_NOW_MS} {entry}")
 
 
 async def add_ready_versions(redis: Redis, *names: str, model: str = "digits") -> None:
