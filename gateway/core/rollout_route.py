@@ -74,7 +74,7 @@ def _split(rollout: Rollout, route: Route, weight: float) -> list[dict[str, Any]
     total = sum(others.values())
     if total <= 0:
         others[rollout.baseline] = total = 1.0
-    scaled = {version: rest * had / total for version, had in others.items()}
+    scaled = {version: rest * (had / total) for version, had in others.items()}
     order = [entry.version for entry in route.split] + [rollout.baseline, rollout.candidate]
     weights = scaled | {rollout.candidate: weight}
     return [
