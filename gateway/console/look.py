@@ -34,7 +34,8 @@ _THEMES = {
 
 
 def install_look() -> None:
-    ui.add_css(Path(__file__).with_name("look.css").read_text(), shared=True)
+    style = Path(__file__).with_name("look.css").read_text()
+    ui.add_head_html(f"<style>{style}</style>", shared=True)  # `add_css` writes a script, which has no nonce
 
 
 class Banner:
