@@ -15,7 +15,7 @@ from jinja2 import BaseLoader, Environment
 
 NONCE = "turnout.nonce"  # the key in an ASGI scope
 _BYTES = 16
-_SCRIPT = f'<script nonce="{{{{ request.scope[\'{NONCE}\'] }}}}"'
+_SCRIPT = f"<script nonce=\"{{{{ request.scope['{NONCE}'] }}}}\""
 
 
 def new_nonce() -> str:

@@ -21,19 +21,6 @@ class Moment(Element, component="moment.js"):
         self._props["age"] = age
 
 
-def tag(name: str, text: str = "", classes: str = "") -> Element:
-    """A plain element with a text in it."""
-    element = ui.element(name).classes(classes)
-    if text:
-        with element:
-            ui.label(text) if name in ("div", "section") else _text(text)
-    return element
-
-
-def _text(text: str) -> None:
-    ui.element("span")._text = text
-
-
 def heading(text: str, level: int = 2) -> Element:
     element = ui.element(f"h{level}")
     element._text = text
@@ -80,6 +67,15 @@ def card(title: str = "", classes: str = "") -> Iterator[Element]:
             heading(title)
             element._props["aria-label"] = title
         yield element
+
+
+@contextmanager
+def dialog(title: str) -> Iterator[ui.dialog]:
+    """An open one; what is drawn within stands under its title."""
+    with ui.dialog(value=True) as shown, ui.card().classes("dialog"):
+        shown._props["aria-label"] = title
+        heading(title)
+        yield shown
 
 
 def command_line(words: str) -> Element:
@@ -177,3 +173,7 @@ class Section:
         self._box.clear()
         with self._box:
             self._draw(value)
+
+    def forget(self) -> None:
+        """Draw at the next look, whatever is shown then."""
+        self._is_drawn = False

@@ -50,6 +50,7 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("GET", f"{PREFIX}/models/{{model}}/predictions/{{prediction_id}}"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/predictions/{{prediction_id}}/explain"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/slices"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}/confusion"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/distributions"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/drift"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/disagreements"): READ,

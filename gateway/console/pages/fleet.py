@@ -5,7 +5,7 @@ from typing import Any
 from nicegui import ui
 
 from gateway.console.api import path_of
-from gateway.console.change import act
+from gateway.console.ask import act
 from gateway.console.look import frame
 from gateway.console.pieces import (
     Moment,

@@ -12,7 +12,7 @@ from gateway.console.words import command
 
 
 def show_history(
-    watch: Watch, model: str, entries: list[dict[str, Any]] | None, changed: Callable[[], None]
+    watch: Watch, model: str, entries: list[dict[str, Any]] | None, changed: Callable[[str], None]
 ) -> None:
     with card("History"):
         if not entries:
@@ -29,7 +29,7 @@ def _entry(
     model: str,
     entry: dict[str, Any],
     newest: int,
-    changed: Callable[[], None],
+    changed: Callable[[str], None],
     *,
     is_newest: bool,
 ) -> None:

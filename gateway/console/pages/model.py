@@ -21,12 +21,15 @@ from gateway.console.pieces import (
     empty,
     heading,
     link,
+    say,
+    set_command,
     text,
 )
 from gateway.console.place import Place, Watch, session_of_page
 from gateway.console.words import command, match_words, pool_words
 
 WINDOWS = {300: "5 minutes", 3600: "1 hour", 86_400: "1 day"}
+_WORDS = {300: "5m", 3600: "1h", 86_400: "1d"}
 _EVERY_S = {300: 2.0, 3600: 3.0, 86_400: 30.0}  # a day of evidence takes a tenth of a second to add up
 
 
@@ -61,7 +64,8 @@ class _Model:
                     ui.toggle(WINDOWS, value=self._since_s, on_change=self._choose).props(
                         'no-caps dense unelevated aria-label="Time of the numbers"'
                     )
-                command_line(command("compare", self._model, "--since", "1h"))
+                self._line = command_line(self._command())
+            self._done = text("", "told", "p").props('role="status"')
             self._outdated = Section(self._draw_outdated)
             self._steering = Section(self._draw_steering)
             self._history = Section(
@@ -110,10 +114,15 @@ class _Model:
 
     def _choose(self, event: Any) -> None:
         self._since_s = int(event.value)
+        set_command(self._line, self._command())
         self.update()
 
-    def _changed(self) -> None:
+    def _command(self) -> str:
+        return command("compare", self._model, "--since", _WORDS[self._since_s])
+
+    def _changed(self, how: str) -> None:
         self._controls = None  # what was edited is committed
+        say(self._done, how)
         for path in (self._route_path, path_of("routes", self._model, "history")):
             self._watch.want(path, **({"limit": 20} if path.endswith("history") else {})).hurry()
 

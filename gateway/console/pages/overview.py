@@ -13,12 +13,26 @@ from nicegui import ui
 from gateway.console import meter
 from gateway.console.api import path_of
 from gateway.console.look import frame
-from gateway.console.pieces import Section, badge, card, empty, heading, link, split_bar, text
+from gateway.console.pages.steps import KIND_OF_PHASE
+from gateway.console.pieces import (
+    Section,
+    badge,
+    card,
+    command_line,
+    empty,
+    heading,
+    link,
+    say,
+    split_bar,
+    text,
+)
 from gateway.console.place import Place, Watch, session_of_page
 from gateway.console.words import NOTHING, command, percent, rate
+from gateway.contract.rollout import Phase
 
 TRAFFIC_EACH_S = 0.2  # for each model: 50 models are asked in 10 s
 TRAFFIC_LEAST_S = 2.0
+MANY_FAIL = 0.01  # of the requests
 
 
 def install(place: Place) -> None:
@@ -30,15 +44,17 @@ def install(place: Place) -> None:
 class _Overview:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
+        self._numbers: dict[str, _Numbers] = {}
 
     async def build(self) -> None:
-        for path in ("/status", "/routes", "/pools"):
+        for path in ("/status", "/routes", "/pools", "/rollouts"):
             await self._watch.first(path)
         with frame("Overview", "/") as self._banner:
             heading("Overview", 1)
             self._facts = Section(_facts)
             self._problems = Section(_problems)
-            self._models = Section(_models)
+            self._rollouts = Section(_rollouts)
+            self._models = Section(self._draw_models)
         self.update()
         ui.timer(1.0, self.update)
 
@@ -47,23 +63,58 @@ class _Overview:
         self._banner.show(status, routes, pools)
         self._facts.show(_fact_values(status.data))
         self._problems.show(None if status.data is None else tuple(status.data["problems"]))
+        rollouts = self._watch.want("/rollouts", every_s=2.0)
+        live = [item for item in (rollouts.data or {"rollouts": []})["rollouts"] if not item["is_over"]]
+        self._rollouts.show(live)
         if routes.data is None or pools.data is None:
             return
         models = _joined(routes.data["routes"], pools.data["pools"])
-        every_s = max(TRAFFIC_LEAST_S, TRAFFIC_EACH_S * len(models))
-        for model in models:
-            path = path_of("models", model["model"], "compare")
-            topic = self._watch.want(path, every_s=every_s, since_s=meter.RECENT_S)
-            model["traffic"] = _traffic(topic.data, topic.known_at_s)
         self._models.show(models)
+        every_s = max(TRAFFIC_LEAST_S, TRAFFIC_EACH_S * len(models))
+        for name, numbers in self._numbers.items():
+            topic = self._watch.want(
+                path_of("models", name, "compare"), every_s=every_s, since_s=meter.RECENT_S
+            )
+            numbers.say(topic.data, topic.known_at_s)
+
+    def _draw_models(self, models: list[dict[str, Any]]) -> None:
+        """Drawn anew when a route or a pool changes; numbers are said in place."""
+        self._numbers = {}
+        heading("Models")
+        if not models:
+            empty(
+                "No model is registered yet.",
+                "Register a version from an ONNX file; then give the model a route.",
+                "turnout model register MODEL --version 1 --from model.onnx",
+            )
+            return
+        with ui.element("div").classes("model heads").props('aria-hidden="true"'):
+            for words in ("Model", "Versions that answer, and their share", "Requests", "Workers", "Also"):
+                text(words)
+        with ui.element("div").classes("models").props('role="list"'):
+            for model in models:
+                self._numbers[model["model"]] = _row(model)
+        command_line("turnout status")
 
 
-def _traffic(answer: Any, known_at_s: float) -> tuple[str, str, bool]:
-    """Rate, errors, and whether there are too many."""
-    if answer is None:
-        return NOTHING, NOTHING, False
-    per_s, failed = meter.of_model(answer, known_at_s or time.time())
-    return rate(per_s), percent(failed), bool(failed and failed > 0.01)
+class _Numbers:
+    """Requests a second of one model, and the share that failed if any did."""
+
+    def __init__(self) -> None:
+        with ui.element("div").classes("rate"):
+            self._rate = text(NOTHING, "strong")
+            self._failed = badge("")
+        self._failed.set_visibility(False)
+
+    def say(self, answer: Any, known_at_s: float) -> None:
+        if answer is None:
+            return
+        per_s, failed = meter.of_model(answer, known_at_s or time.time())
+        say(self._rate, rate(per_s))
+        self._failed.set_visibility(bool(failed))
+        if failed:
+            say(self._failed, f"{percent(failed)} fail")
+            self._failed.classes(remove="bad warn", add="bad" if failed > MANY_FAIL else "warn")
 
 
 def _joined(routes: Sequence[dict[str, Any]], pools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -98,7 +149,6 @@ def _model(name: str, route: dict[str, Any] | None, pools: list[dict[str, Any]])
         "revision": route["revision"] if route is not None else 0,
         "workers": f"{ready} of {wanted} workers",
         "ills": ills,
-        "traffic": (NOTHING, NOTHING, False),
     }
 
 
@@ -134,20 +184,26 @@ def _problems(problems: tuple[str, ...] | None) -> None:
             text(problem, "", "li")
 
 
-def _models(models: list[dict[str, Any]]) -> None:
-    heading("Models")
-    if not models:
-        empty(
-            "No model is registered yet.",
-            "Register a version from an ONNX file; then give the model a route.",
-            "turnout model register MODEL --version 1 --from model.onnx",
-        )
-    with ui.element("div").classes("models").props('role="list"'):
-        for model in models:
-            _row(model)
+def _rollouts(rollouts: list[dict[str, Any]]) -> None:
+    if not rollouts:
+        return
+    with card("Rollouts under way"), ui.element("ul").classes("steps"):
+        for item in rollouts:
+            with ui.element("li"):
+                link(item["model"], path_of("models", item["model"], "rollout"))
+                if "problem" in item:
+                    badge(item["problem"], "bad")
+                    continue
+                badge(item["phase"], KIND_OF_PHASE[Phase(item["phase"])])
+                text(f"version {item['candidate']} instead of {item['baseline']}")
+                text(_step(item), "soft")
 
 
-def _row(model: dict[str, Any]) -> None:
+def _step(item: dict[str, Any]) -> str:
+    return f"step {item['step'] + 1} of {item['steps']}: {item['step_title']}"
+
+
+def _row(model: dict[str, Any]) -> _Numbers:
     with ui.element("div").classes(f"model {'ill' if model['ills'] else ''}").props('role="listitem"'):
         with ui.element("div").classes("name"):
             link(model["model"], path_of("models", model["model"]))
@@ -156,7 +212,7 @@ def _row(model: dict[str, Any]) -> None:
                 split_bar(model["split"], model["versions"])
             elif not model["has_route"]:
                 text(f"no route yet: {command('route', 'split', model['model'], 'VERSION=100')}", "soft")
-        _numbers(*model["traffic"])
+        numbers = _Numbers()
         with ui.element("div").classes("row-of"):
             for ill in model["ills"]:
                 badge(ill, "bad")
@@ -167,10 +223,4 @@ def _row(model: dict[str, Any]) -> None:
             told = [f"shadow {shadows}"] if shadows else []
             told += [f"{model['rules']} rule{'s' if model['rules'] > 1 else ''}"] if model["rules"] else []
             text(" · ".join([*told, f"revision {model['revision']}"]))
-
-
-def _numbers(per_s: str, failed: str, is_bad: bool) -> None:
-    with ui.element("div").classes("rate"):
-        text(per_s, "strong")
-        if failed not in (NOTHING, "0.0 %"):
-            badge(f"{failed} fail", "bad" if is_bad else "warn")
+    return numbers

@@ -149,7 +149,7 @@ async def show_dossier(
 ) -> dict[str, Any]:
     """What an approval would be about, and the hash that it is bound to."""
     found, envelope = await registered(control.documents, model, version)
-    seen, digest = await dossier_of(control, found, wish.plan)
+    seen, digest = await dossier_of(control, found, _about(wish.plan, model, version))
     return {
         "model": model, "version": version, "author": envelope.author, "dossier": seen, "hash": digest,
         "standing": (await _told(control, model, version)),
@@ -173,7 +173,7 @@ async def approve(
             f"{author} registered version {version}: somebody else has to approve it",
             rules=["approvals.author"],
         )
-    _, digest = await dossier_of(control, found, wish.plan)
+    _, digest = await dossier_of(control, found, _about(wish.plan, model, version))
     if digest != wish.dossier:
         raise CallerError(
             "refused",
@@ -236,6 +236,14 @@ async def set_state(
         reason=wish.reason or f"{version} is {wish.state.value}",
     )
     return {**(await _told(control, model, version)), "revision": revision}
+
+
+def _about(plan: Plan | None, model: str, version: str) -> Plan | None:
+    """A template is about this version, as it is when a rollout starts with it."""
+    if plan is None:
+        return None
+    named = {"model": plan.model or model, "candidate": plan.candidate or version}
+    return plan.model_copy(update=named)
 
 
 async def _change_standing(
