@@ -7,8 +7,6 @@ from typing import Any
 from nicegui import ui
 from nicegui.element import Element
 
-from gateway.console.words import weight
-
 COLOURS = 6  # of versions; `look.css` has as many
 
 
@@ -117,22 +115,6 @@ def colour(versions: Sequence[str], version: str) -> str:
     """The class of a version's colour; the same wherever the model is shown."""
     place = sorted(versions).index(version) if version in versions else len(versions)
     return f"v{place % COLOURS}"
-
-
-def split_bar(split: Sequence[dict[str, Any]], versions: Sequence[str]) -> None:
-    """Who answers, as one bar; said in words for those who do not see it."""
-    words = ", ".join(f"version {entry['version']} {weight(entry['weight'])}" for entry in split)
-    with ui.element("div").classes("split") as bar:
-        bar._props["role"] = "img"
-        bar._props["aria-label"] = f"Split: {words}"
-        bar._props["title"] = words
-        for entry in split:
-            if entry["weight"] > 0:
-                part = ui.element("div").classes(f"part {colour(versions, entry['version'])}")
-                part.style(f"flex-grow: {entry['weight']:.6g}")
-                if entry["weight"] >= 8:
-                    with part:
-                        text(f"{entry['version']} · {weight(entry['weight'])}")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, label: str, stacked: bool = True) -> None:

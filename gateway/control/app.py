@@ -25,6 +25,7 @@ from gateway.control.api import (
     models,
     rollouts,
     routes,
+    traffic,
 )
 from gateway.control.artifacts import Artifacts, Inspected
 from gateway.control.audit_heads import Heads
@@ -80,6 +81,7 @@ def build_app(settings: ControlSettings) -> FastAPI:
         routes.several,
         fleet.router,
         evidence.router,
+        traffic.router,
         explain.router,
         governance.router,
         rollouts.router,

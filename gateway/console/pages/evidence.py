@@ -1,4 +1,4 @@
-"""The parts of the compare page below its numbers: confusion, slices, disagreements; each with its command."""
+"""The parts of the compare page below its numbers: confusion, slices, disagreements; each with a command."""
 
 import json
 from collections.abc import Callable, Sequence

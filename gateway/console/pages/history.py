@@ -10,6 +10,8 @@ from gateway.console.pieces import Moment, button, card, command_line, empty, te
 from gateway.console.place import Watch
 from gateway.console.words import command
 
+SHOWN = 20
+
 
 def show_history(
     watch: Watch, model: str, entries: list[dict[str, Any]] | None, changed: Callable[[str], None]
@@ -19,7 +21,7 @@ def show_history(
             empty("Nothing was changed yet.")
             return
         with ui.element("div").classes("history").props('role="list"'):
-            for index, entry in enumerate(entries):
+            for index, entry in enumerate(entries[:SHOWN]):
                 _entry(watch, model, entry, entries[0]["revision"], changed, is_newest=index == 0)
         command_line(command("route", "history", model))
 

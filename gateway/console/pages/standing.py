@@ -62,7 +62,7 @@ def decide(watch: Watch, model: str, standing: Mapping[str, Any], after: Callabl
     version = standing["version"]
     with ui.element("div").classes("row-of"):
         if "approved" in standing["next"] or standing["state"] == "approved":
-            button("Approve …", lambda: approve(watch, model, version, after=after), "main")
+            button("Approve …", lambda: approve(watch, model, version, after=after), "quiet")
         for state, (_, words, _) in _MOVES.items():
             if state in standing["next"]:
                 question = _move(watch, model, version, state=state, after=after)

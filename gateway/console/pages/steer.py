@@ -205,7 +205,8 @@ class Steering:
             stuck = (
                 " ".join(f"{kind} {name}" for kind, name in sticky.items() if name) if sticky else "nothing"
             )
-            facts = [("Sticks to", stuck), ("Steps in without workers", found["fallback"] or "nobody (503)")]
+            instead = f"version {found['fallback']} answers" if found["fallback"] else "callers get 503"
+            facts = [("Sticks to", stuck), ("Where a version has no ready worker", instead)]
             if found["slots"]:
                 slots = found["slots"]
                 pair = ", ".join(f"{name} {slots[name]}" for name in ("blue", "green") if slots.get(name))

@@ -213,8 +213,14 @@ async def pools_of(control: Parts, model: str | None = None) -> list[Pool]:
         [lease for lease in fleet.leases if model in (None, lease.model)],
         now_ms=fleet.now_ms,
         wanted=await all_wanted(control.documents, f"wanted/{of_model}"),
-        versions=await all_versions(control.documents, f"version/{of_model}"),
+        versions=await _versions(control, model),
     )
+
+
+async def _versions(control: Parts, model: str | None) -> dict[tuple[str, str], Version]:
+    models = await control.catalogue.models()
+    asked = models if model is None else {model: models.get(model, {})}
+    return {(name, version): document for name, found in asked.items() for version, document in found.items()}
 
 
 async def _refuse_if_live(control: Parts, model: str, version: str) -> None:
