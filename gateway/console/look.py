@@ -70,7 +70,7 @@ class Banner:
 def _sign_in() -> None:
     """A key that is refused is forgotten, and what it showed is left: it may be somebody else by now."""
     session_of_page().key = None
-    ui.navigate.to("/console/session")
+    ui.navigate.to("/session")  # below the console's own path
 
 
 def _is_news(topic: Topic) -> bool:
