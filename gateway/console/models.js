@@ -6,7 +6,7 @@ export default {
         <div class="name"><a :href="row.to">{{ row.model }}</a></div>
         <div class="wide">
           <div v-if="row.split.length" class="split" role="img" :aria-label="'Split: ' + row.words" :title="row.words">
-            <div v-for="part in row.split" :key="part.version" :class="['part', part.colour]"
+            <div v-for="part in row.split" :key="part.version" :class="['part', part.kind]"
                  :style="{flexGrow: part.weight}">{{ part.shown }}</div>
           </div>
           <span v-else class="soft">{{ row.none }}</span>

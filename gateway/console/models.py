@@ -15,7 +15,7 @@ from gateway.console.pieces import colour
 from gateway.console.words import command, percent, rate, weight
 
 MANY_FAIL = 0.01  # of the requests
-LEGIBLE = 8.0  # percent of the bar that a word needs
+LEGIBLE, LEGIBLE_ON_PHONES = 8.0, 20.0  # percent of the bar that its words need
 
 
 class ModelRows(Element, component="models.js"):
@@ -74,7 +74,8 @@ def row_of(model: str, route: Mapping[str, Any] | None, pools: Sequence[Mapping[
 def _part(entry: Mapping[str, Any], versions: Sequence[str]) -> dict[str, Any]:
     version, share = entry["version"], entry["weight"]
     shown = f"{version} · {weight(share)}" if share >= LEGIBLE else ""
-    return {"version": version, "weight": share, "colour": colour(versions, version), "shown": shown}
+    kind = colour(versions, version) + (" tight" if share < LEGIBLE_ON_PHONES else "")
+    return {"version": version, "weight": share, "kind": kind, "shown": shown}
 
 
 def _also(document: Mapping[str, Any], route: Mapping[str, Any] | None) -> str:
