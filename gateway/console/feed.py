@@ -113,6 +113,8 @@ class Feed:
             topic.known_at_s = time.time()
         except ApiError as error:
             topic.error = error
+            if error.status in (401, 403):
+                topic.data = None  # what was seen before may be seen no longer
         finally:
             topic.is_asked = False
         topic.serial += 1

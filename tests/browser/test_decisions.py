@@ -226,5 +226,17 @@ def test_who_signs_in_may_do_what_the_key_may_until_it_is_revoked(page: Page, si
     expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("this needs the role operator")
     put(site, f"/keys/{made['key_id']}", {}, method="DELETE", key=admin)
     expect(page.get_by_role("heading", level=1)).to_have_text("Who you are")
+    wish = {"name": "bob", "role": "operator", "models": ["other"]}
+    page.get_by_label("Key of the control API").fill(
+        put(site, "/keys", wish, method="POST", key=admin)["key"]
+    )
+    page.get_by_role("button", name="Keep").click()
+    expect(page.get_by_text("You are bob, operator for other.")).to_be_visible()
+    page.goto(f"{site.url}/console/models/digits")
+    expect(page.get_by_role("alert")).to_contain_text("the key bob is not for digits")
+    expect(page.get_by_role("article")).to_have_count(0)
+    page.goto(f"{site.url}/console/session")
+    page.get_by_role("button", name="Forget me").click()
+    expect(page.get_by_text("Forgotten: the next page asks anew who you are.")).to_be_visible()
     page.goto(f"{site.url}/console/models/digits")
     expect(page.get_by_role("heading", level=1)).to_have_text("Who you are")
