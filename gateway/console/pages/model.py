@@ -1,6 +1,5 @@
 """One model: its traffic as it flows, how each version does, and everything that changes its route."""
 
-import asyncio
 import time
 from typing import Any
 
@@ -55,10 +54,9 @@ class _Model:
 
     async def build(self) -> None:
         paths = (self._model_path, self._route_path, self._traffic_path, f"{self._route_path}/history")
-        await asyncio.gather(
-            self._watch.first_of(dict.fromkeys(paths, 1.0)),
-            self._watch.first(self._scores_path, since_s=self._since_s, every_s=_EVERY_S[self._since_s]),
-        )
+        every_s = _EVERY_S[self._since_s]
+        self._watch.want(self._scores_path, every_s=every_s, since_s=self._since_s)  # no page waits for it
+        await self._watch.first_of(dict.fromkeys(paths, 1.0))
         with frame(self._model, "/") as self._banner:
             self._title()
             self._problems = Section(_problems)
