@@ -27,6 +27,7 @@ _METRICS = ("accuracy", "mae", "rmse", "reward")
 @click.option(
     "--download", metavar="FILE", type=click.Path(dir_okay=False), help="... as NDJSON, with bodies if kept."
 )
+@click.option("--confusion", is_flag=True, help="What each VERSION took for what: labels against answers.")
 @click.option("--slices", is_flag=True, help="Apart for each value of the headers in `record.slices`.")
 @click.option(
     "--margin",
@@ -51,6 +52,7 @@ def compare(
     margin: float,
     disagreements: bool,
     download: str | None,
+    confusion: bool,
     slices: bool,
     plot: Path | None,
 ) -> int:
@@ -60,6 +62,8 @@ def compare(
     """
     if disagreements or download:
         return _disagreements(session, model, versions, download)
+    if confusion:
+        return _confusion(session, model, versions, since)
     if slices:
         return _slices(session, model, versions, since)
     found = session.client.get(
@@ -134,6 +138,21 @@ def _slices(session: Session, model: str, versions: tuple[str, ...], since: str)
         session.out.line(
             f"{part['version']} is worse than {part['than']} where {part['header']} = {part['value']}"
         )
+    return 0
+
+
+def _confusion(session: Session, model: str, versions: tuple[str, ...], since: str) -> int:
+    found = session.client.get("models", model, "confusion", since_s=parse_since(since))
+    session.out.value(found)
+    shown = [item for item in found["confusion"] if not versions or item["version"] in versions]
+    for item in shown:
+        session.out.line(f"version {item['version']} ({item['role']}): a row is a label, a column an answer")
+        session.out.table(
+            ["", *(f"{name}>" for name in item["classes"])],
+            [[name, *row] for name, row in zip(item["classes"], item["rows"], strict=True)],
+        )
+    if not shown:
+        session.out.line(f"no labels of classes for {model} in the last {since}")
     return 0
 
 

@@ -10,26 +10,11 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.console.nonce import NONCE, new_nonce, policy
 from gateway.console.sessions import Session, Sessions, session_cookie
 
 SESSION = "turnout.session"  # the key in an ASGI scope
-# Scripts: the page's own are written into it, and Vue compiles templates in the browser.
-POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data:",
-        "font-src 'self' data:",
-        "connect-src 'self'",
-        "object-src 'none'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
 _HEADERS = [
-    (b"content-security-policy", POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -54,12 +39,13 @@ class Door:
         name = None
         if session is None and scope["type"] == "http":
             name, session = self._sessions.open() if _is_page(scope) else (None, None)
-        scope[SESSION] = session or Session()
+        scope[SESSION], scope[NONCE] = session or Session(), new_nonce()
+        allowed = (b"content-security-policy", policy(scope[NONCE]).encode())
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 cookie = [] if name is None else [(b"set-cookie", session_cookie(scope, name))]
-                message = {**message, "headers": [*message.get("headers", ()), *_HEADERS, *cookie]}
+                message = {**message, "headers": [*message.get("headers", ()), allowed, *_HEADERS, *cookie]}
             await send(message)
 
         await self._app(scope, receive, send_guarded)

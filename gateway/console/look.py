@@ -34,7 +34,8 @@ _THEMES = {
 
 
 def install_look() -> None:
-    ui.add_css(Path(__file__).with_name("look.css").read_text(), shared=True)
+    style = Path(__file__).with_name("look.css").read_text()
+    ui.add_head_html(f"<style>{style}</style>", shared=True)  # `add_css` writes a script, which has no nonce
 
 
 class Banner:
@@ -46,6 +47,9 @@ class Banner:
         self._shown: tuple[str, float] | None = None
 
     def show(self, *topics: Topic) -> None:
+        if any(topic.error is not None and topic.error.wants_key for topic in topics):
+            _sign_in()
+            return
         wrong = next((topic for topic in topics if topic.error is not None and _is_news(topic)), None)
         shown = None if wrong is None or wrong.error is None else (wrong.error.message, wrong.known_at_s)
         if shown == self._shown:
@@ -61,13 +65,17 @@ class Banner:
             if wrong.known_at_s:
                 text("What is shown was known at ")
                 Moment(wrong.known_at_s * 1000)
-            if wrong.error.wants_key:
-                link("Sign in", "/session")
+
+
+def _sign_in() -> None:
+    """A key that is refused is forgotten, and what it showed is left: it may be somebody else by now."""
+    session_of_page().key = None
+    ui.navigate.to("/session")  # below the console's own path
 
 
 def _is_news(topic: Topic) -> bool:
     """What a page says itself, such as an unknown model, needs no banner."""
-    return topic.error is not None and (topic.error.status in (0, 401, 403) or topic.error.status >= 500)
+    return topic.error is not None and (topic.error.status in (0, 403) or topic.error.status >= 500)
 
 
 def _title(code: str) -> str:

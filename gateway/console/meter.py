@@ -4,18 +4,17 @@ Called by the pages that show traffic.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 SPAN_S = 10.0  # of the average: long enough to be calm, short enough to show a change
 LEAST_S = 3.0  # with less, whole minutes are the better estimate
-RECENT_S = 60  # the window to ask the control API for
 
 Key = tuple[str, str]  # role, version
 
 
 class Meter:
-    """Reads answers of `compare` over the last minute."""
+    """Reads the answers of `traffic`."""
 
     def __init__(self) -> None:
         self._readings: deque[tuple[float, dict[Key, int]]] = deque()
@@ -44,9 +43,9 @@ def total(rates: Mapping[Key, float]) -> float:
     return sum(per_s for (role, _), per_s in rates.items() if role == "primary")
 
 
-def of_model(answer: Mapping[str, Any], now_s: float) -> tuple[float, float | None]:
-    """Requests a second and the share that failed, over the last whole minute and what there is of this."""
-    rows: Sequence[Mapping[str, Any]] = [row for row in answer["versions"] if row["role"] == "primary"]
+def failed(answer: Mapping[str, Any]) -> float | None:
+    """The share of the clients' requests that failed, in this minute and the one before."""
+    rows = [row for row in answer["versions"] if row["role"] == "primary"]
     asked = sum(row["requests"] for row in rows)
-    failed = sum(count for row in rows for count in row["errors"].values())
-    return asked / max(1.0, now_s - 60 * answer["first_minute"]), failed / asked if asked else None
+    wrong = sum(count for row in rows for count in row["errors"].values())
+    return wrong / asked if asked else None

@@ -7,8 +7,6 @@ from typing import Any
 from nicegui import ui
 from nicegui.element import Element
 
-from gateway.console.words import weight
-
 COLOURS = 6  # of versions; `look.css` has as many
 
 
@@ -19,19 +17,6 @@ class Moment(Element, component="moment.js"):
         super().__init__()
         self._props["ms"] = at_ms
         self._props["age"] = age
-
-
-def tag(name: str, text: str = "", classes: str = "") -> Element:
-    """A plain element with a text in it."""
-    element = ui.element(name).classes(classes)
-    if text:
-        with element:
-            ui.label(text) if name in ("div", "section") else _text(text)
-    return element
-
-
-def _text(text: str) -> None:
-    ui.element("span")._text = text
 
 
 def heading(text: str, level: int = 2) -> Element:
@@ -82,6 +67,15 @@ def card(title: str = "", classes: str = "") -> Iterator[Element]:
         yield element
 
 
+@contextmanager
+def dialog(title: str) -> Iterator[ui.dialog]:
+    """An open one; what is drawn within stands under its title."""
+    with ui.dialog(value=True) as shown, ui.card().classes("dialog"):
+        shown._props["aria-label"] = title
+        heading(title)
+        yield shown
+
+
 def command_line(words: str) -> Element:
     """A command of `turnout` that does or shows the same, to be copied."""
     with ui.element("div").classes("command") as line:
@@ -123,22 +117,6 @@ def colour(versions: Sequence[str], version: str) -> str:
     return f"v{place % COLOURS}"
 
 
-def split_bar(split: Sequence[dict[str, Any]], versions: Sequence[str]) -> None:
-    """Who answers, as one bar; said in words for those who do not see it."""
-    words = ", ".join(f"version {entry['version']} {weight(entry['weight'])}" for entry in split)
-    with ui.element("div").classes("split") as bar:
-        bar._props["role"] = "img"
-        bar._props["aria-label"] = f"Split: {words}"
-        bar._props["title"] = words
-        for entry in split:
-            if entry["weight"] > 0:
-                part = ui.element("div").classes(f"part {colour(versions, entry['version'])}")
-                part.style(f"flex-grow: {entry['weight']:.6g}")
-                if entry["weight"] >= 8:
-                    with part:
-                        text(f"{entry['version']} · {weight(entry['weight'])}")
-
-
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, label: str, stacked: bool = True) -> None:
     """A real table; a cell is a text or a function that draws it. A column `name>` is one of numbers.
 
@@ -177,3 +155,7 @@ class Section:
         self._box.clear()
         with self._box:
             self._draw(value)
+
+    def forget(self) -> None:
+        """Draw at the next look, whatever is shown then."""
+        self._is_drawn = False

@@ -1,5 +1,7 @@
 """What every page works with: the API for what an operator does, the feed for what a page shows."""
 
+import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +37,10 @@ class Watch:
 
     async def first(self, path: str, *, every_s: float = 1.0, **params: Any) -> Topic:
         return await self.place.feed.first(self.session, path, params, every_s=every_s)
+
+    async def first_of(self, every_s: Mapping[str, float]) -> None:
+        """All of these paths, asked at once."""
+        await asyncio.gather(*(self.first(path, every_s=often) for path, often in every_s.items()))
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
         return await self.place.api.post(self.session, path, body)

@@ -6,10 +6,12 @@ NiceGUI keeps its pages in the process: there is one console in a process.
 from fastapi import FastAPI
 from nicegui import app as nicegui_app
 from nicegui import ui
+from nicegui.client import templates
 
 from gateway.console.api import Api
 from gateway.console.feed import Feed
 from gateway.console.look import ICON, install_look
+from gateway.console.nonce import install_nonces
 from gateway.console.pages import (
     audit,
     compare,
@@ -31,6 +33,7 @@ def build_site(control_url: str) -> tuple[FastAPI, Feed]:
     api = Api(control_url)
     feed = Feed(api)
     install_look()
+    install_nonces(templates.env)
     place = Place(api, feed)
     for page in _PAGES:
         page.install(place)

@@ -20,6 +20,25 @@ def split_command(model: str, weights: Mapping[str, float]) -> str:
     return command("route", "split", model, *(f"{name}={weight:.10g}" for name, weight in weights.items()))
 
 
+def with_options(line: str, *, reason: str = "", force: bool = False, named: str = "--reason") -> str:
+    """The command with what was typed in a dialog."""
+    options = [*(["--force"] if force else []), *([named, reason] if reason else [])]
+    return f"{line} {shlex.join(options)}" if options else line
+
+
+def served(applied: Mapping[str, Any] | None) -> str:
+    """`; 3 of 3 gateways serve it, 31 ms after the click`."""
+    if applied is None:
+        return ""
+    where = f"; {applied['gateways']} of {applied['of']} gateways serve it"
+    if applied["complete"]:
+        return (
+            f"{where}, {applied['ms']:.0f} ms after the click" if applied["of"] else "; no gateway is running"
+        )
+    late = ", ".join(f"{item['address']} is still at {item['revision']}" for item in applied["stale"])
+    return f"{where}; {late}"
+
+
 def rate(per_s: float) -> str:
     if per_s >= 100:
         return f"{per_s:.0f}/s"

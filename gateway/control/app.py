@@ -32,6 +32,7 @@ from gateway.control.api import (
     pools,
     rollouts,
     routes,
+    traffic,
 )
 from gateway.control.artifacts import Artifacts, Inspected
 from gateway.control.audit_heads import Heads
@@ -97,6 +98,7 @@ def build_app(settings: ControlSettings) -> FastAPI:
         routes.several,
         fleet.router,
         evidence.router,
+        traffic.router,
         explain.router,
         governance.router,
         erasure.router,

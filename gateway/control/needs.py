@@ -39,11 +39,21 @@ class Needs:
 
 
 async def all_needs(
-    documents: Documents, *, now_ms: int, keep_warm_s: float, model: str | None = None
+    documents: Documents,
+    *,
+    now_ms: int,
+    keep_warm_s: float,
+    model: str | None = None,
+    versions: Mapping[str, Mapping[str, Version]] | None = None,
 ) -> Needs:
-    """Of one model, or of all."""
-    prefixes = tuple(f"{kind}/{model or ''}" for kind in ("version", "wanted", "route", "rollout"))
-    models = _models(await documents.all(prefixes), model)
+    """Of one model, or of all; `versions` of each model, where they are known already, are not read again."""
+    kinds = (
+        ("wanted", "route", "rollout") if versions is not None else ("version", "wanted", "route", "rollout")
+    )
+    models = _models(await documents.all(tuple(f"{kind}/{model or ''}" for kind in kinds)), model)
+    for name, registered in (versions or {}).items():
+        if model in (None, name):
+            models[name].versions.update(registered)
     found: dict[tuple[str, str], Need] = {}
     for name, known in models.items():
         history = await _history(documents, name, known, oldest_ms=now_ms - round(keep_warm_s * 1000))
@@ -61,8 +71,8 @@ async def all_needs(
     )
 
 
-def _models(documents: Mapping[str, Envelope], only: str | None) -> dict[str, _Model]:
-    models: dict[str, _Model] = defaultdict(_Model)
+def _models(documents: Mapping[str, Envelope], only: str | None) -> defaultdict[str, _Model]:
+    models: defaultdict[str, _Model] = defaultdict(_Model)
     for name, envelope in documents.items():
         kind, _, rest = name.partition("/")
         model, _, version = rest.partition("/")

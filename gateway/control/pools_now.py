@@ -9,7 +9,11 @@ async def pools_of(control: Parts, model: str | None = None) -> list[Pool]:
     """Of one model, or of all."""
     fleet = await control.fleet.workers()
     found = await all_needs(
-        control.documents, now_ms=fleet.now_ms, keep_warm_s=control.settings.keep_warm_s, model=model
+        control.documents,
+        now_ms=fleet.now_ms,
+        keep_warm_s=control.settings.keep_warm_s,
+        model=model,
+        versions=await control.catalogue.models(),
     )
     return pools(
         [lease for lease in fleet.leases if model in (None, lease.model)],

@@ -52,10 +52,13 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("PUT", f"{PREFIX}/models/{{model}}/aliases/{{alias}}"): CHANGE,
     # evidence
     ("GET", f"{PREFIX}/models/{{model}}/compare"): READ,
+    ("GET", f"{PREFIX}/traffic"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}/traffic"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/explain"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/predictions/{{prediction_id}}"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/predictions/{{prediction_id}}/explain"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/slices"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}/confusion"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/distributions"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/drift"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/disagreements"): READ,

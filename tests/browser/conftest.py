@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 
 import httpx2
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -34,6 +34,7 @@ from tests.control.world import add_ready_versions, add_versions, answering_work
 T = TypeVar("T")
 START_S = 30.0
 REPEAT_S = 1.0
+expect.set_options(timeout=15_000)  # on a machine that does other work as well
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -22,7 +22,7 @@ PAGES = {
     "audit": "/audit",
     "session": "/session",
 }
-SETTLE_MS = 1800  # for what comes with the first second
+SETTLE_MS = 2500  # for what comes with the first seconds
 MAX_HEIGHT = 1700
 
 

@@ -68,7 +68,7 @@ def test_a_weight_is_changed_after_its_differences_were_seen(page: Page, site: S
     page.get_by_label("Your name, for the history").fill("bo")
     page.get_by_label("Why (the history keeps it)").fill("more <b>canary</b>")
     page.get_by_role("button", name="Commit").click()
-    expect(page.get_by_text("1 of 1 gateways serve it")).to_be_visible()
+    expect(page.locator(".told")).to_contain_text("1 of 1 gateways serve it")
     route = site.get("/routes/digits")
     assert (route["author"], route["reason"]) == ("bo", "more <b>canary</b>")
     assert [part["weight"] for part in route["document"]["split"]] == [70, 30]

@@ -305,6 +305,7 @@ def test_pools_are_listed_and_scaled(run: Run) -> None:
 def test_evidence_predictions_and_audit_are_reachable(run: Run) -> None:
     run("route", "split", "digits", "1=100", "--reason", "first")
     assert "nothing is known yet" in run("compare", "digits", "--since", "1h").out
+    assert "no labels of classes for digits" in run("compare", "digits", "--confusion").out
     assert run("compare", "digits", "--since", "soon").code == 2
     assert run("compare", "digits", "9").code == 1
     assert run("explain", "--model", "digits", "--prediction-id", "order-1").code == 1

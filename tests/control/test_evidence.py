@@ -154,3 +154,22 @@ async def test_drift_lays_the_present_beside_the_time_before(
     assert (moved["is_alarm"], same["is_alarm"]) == (True, False)
     assert moved["low"] < 0.3 < moved["high"]
     assert moved["largest"][0]["bin"] in ("1", "2")
+
+
+async def test_confusion_tells_what_each_version_took_for_what(api: httpx2.AsyncClient, minute: int) -> None:
+    found = (await api.get("/models/digits/confusion")).json()["confusion"]
+    by_version = {item["version"]: item for item in found}
+    assert by_version["1"]["classes"] == ["3"]
+    assert (by_version["2"]["role"], by_version["2"]["rows"]) == ("shadow", [[0, 1], [0, 0]])
+
+
+async def test_traffic_is_counted_by_version_and_role_of_one_model_and_of_all(
+    api: httpx2.AsyncClient, minute: int
+) -> None:
+    counts = [
+        {"version": "1", "role": "primary", "requests": 1, "errors": {}},
+        {"version": "2", "role": "shadow", "requests": 1, "errors": {}},
+    ]
+    one, every = (await api.get("/models/digits/traffic")).json(), (await api.get("/traffic")).json()
+    assert one["versions"] == every["models"]["digits"] == counts
+    assert minute - 1 <= one["first_minute"] <= minute

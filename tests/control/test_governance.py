@@ -91,6 +91,8 @@ async def test_an_approval_lapses_when_the_plan_is_another(api: httpx2.AsyncClie
     found = await post(api, "/policies/check", plan=plan)
     assert [item["rule"] for item in found["broken"]] == ["strict.approvals"]
     seen = await post(api, "/models/digits/versions/2/dossier", plan=plan)
+    template = await post(api, "/models/digits/versions/2/dossier", plan={"steps": [{"weight": 10}]})
+    assert template["hash"] == seen["hash"], "a template is about the version that it is seen with"
     await api.post(
         "/models/digits/versions/2/approve",
         json={"dossier": seen["hash"], "plan": plan},

@@ -34,6 +34,8 @@ class _Audit:
             with card():
                 self._entries = Section(_entries)
                 command_line("turnout audit")
+                text("Was an entry changed, removed or moved?", "soft", "p")
+                command_line("turnout audit verify")
         self.update()
         ui.timer(1.0, self.update)
 
@@ -73,10 +75,18 @@ def _row(entry: dict[str, Any]) -> list[Any]:
         for change in entry["changes"]:
             kind, _, rest = change["field"].partition("/")
             words = f"{change['field']}{' deleted' if change['deleted'] else ''}"
+            model = rest.partition("/")[0]
             with ui.element("div"):
-                if kind in ("route", "version", "rollout"):
-                    link(words, path_of("models", rest.partition("/")[0]))
+                if kind in ("route", "rollout"):
+                    link(words, path_of("models", model, *(("rollout",) if kind == "rollout" else ())))
+                elif kind in ("version", "wanted", "standing", "alias"):
+                    link(words, f"/versions?model={path_of(model)[1:]}")
                 else:
                     text(words)
 
-    return [entry["revision"], when, entry["author"], entry["reason"], what]
+    def why() -> None:
+        text(entry["reason"])
+        if entry["forced"]:
+            text(f"Forced against: {entry['forced']}", "warning", "p")
+
+    return [entry["revision"], when, entry["author"], why, what]

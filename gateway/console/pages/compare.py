@@ -5,7 +5,9 @@ from typing import Any
 from nicegui import ui
 
 from gateway.console.api import path_of
+from gateway.console.chart import Chart, plan_chart, show_chart, step_s
 from gateway.console.look import frame
+from gateway.console.pages.evidence import show_confusion, show_disagreements, show_slices
 from gateway.console.pieces import Section, card, command_line, empty, heading, link, set_command, table, text
 from gateway.console.place import Place, Watch, session_of_page
 from gateway.console.words import (
@@ -35,10 +37,12 @@ class _Compare:
         self._path = path_of("models", model, "compare")
         self._since_s = 3600
         self._pair: list[str] = []
+        self._names: list[str] = []
 
     async def build(self) -> None:
         known = await self._watch.first(path_of("models", self._model), every_s=10.0)
         names = [version["version"] for version in known.data["versions"]] if known.data else []
+        self._names = names
         everything = await self._watch.first(self._path, every_s=30.0, since_s=self._since_s)
         self._pair = _first_pair(names, everything.data)
         with frame(f"{self._model} compared", "/") as self._banner:
@@ -55,6 +59,13 @@ class _Compare:
                 return
             self._choices(names)
             self._body = Section(self._draw)
+            self._chart = Section(self._draw_chart)
+            self._confusion = Section(
+                lambda found: show_confusion(found, self._pair, self._command) if found else None
+            )
+            self._classes = Section(_classes_of)
+            self._disagreements = Section(lambda found: show_disagreements(found, self._model))
+            self._slices = Section(lambda found: show_slices(found, self._pair, self._command, self._model))
         await self._watch.first(self._path, **self._asked())
         self.update()
         ui.timer(1.0, self.update)
@@ -62,14 +73,51 @@ class _Compare:
     def update(self) -> None:
         found = self._watch.want(self._path, every_s=_EVERY_S[self._since_s], **self._asked())
         self._banner.show(found)
-        if found.data is not None:
-            self._body.show(found.data)
+        if found.data is None:
+            return
+        self._body.show(found.data)
+        self._classes.show([row for row in found.data["versions"] if row["classes"]])
+        every_s = 3 * _EVERY_S[self._since_s]
+        window = {"since_s": self._since_s, "every_s": every_s}
+        of_model = {
+            name: self._watch.want(path_of("models", self._model, name), **window).data
+            for name in ("confusion", "slices")
+        }
+        series = self._watch.want(
+            path_of("models", self._model, "series"), step_s=step_s(self._since_s), **window
+        ).data
+        if series is not None:
+            self._chart.show((plan_chart(series["series"], self._pair), tuple(self._names)))
+        if of_model["confusion"] is not None:
+            self._confusion.show(of_model["confusion"]["confusion"])
+        if of_model["slices"] is not None:
+            self._slices.show(of_model["slices"]["slices"])
+        self._disagree(found.data["agreements"])
+
+    def _disagree(self, agreements: list[dict[str, Any]]) -> None:
+        """Of the pair in that direction in which there were copies."""
+        if not agreements:
+            self._disagreements.show(None)
+            return
+        pair = {name: agreements[0][name] for name in ("primary", "shadow")}
+        topic = self._watch.want(path_of("models", self._model, "disagreements"), every_s=5.0, **pair)
+        if topic.data is not None:
+            self._disagreements.show(topic.data)
+
+    def _draw_chart(self, found: tuple[Chart | None, tuple[str, ...]]) -> None:
+        with card("Quality over time"):
+            show_chart(*found)
+            text(
+                "With 95 % probability the truth is in a band all along, however often you look.", "soft", "p"
+            )
 
     def _asked(self) -> dict[str, Any]:
         return {"since_s": self._since_s, "versions": ",".join(self._pair)}
 
     def _choices(self, names: list[str]) -> None:
         def choose(_: Any) -> None:
+            for section in (self._confusion, self._slices):
+                section.forget()  # they show the pair as well
             self._pair = [str(baseline.value), str(candidate.value)]
             self._since_s = int(window.value)
             set_command(self._line, self._command())
@@ -83,8 +131,8 @@ class _Compare:
                 field.props("dense outlined")
             self._line = command_line(self._command())
 
-    def _command(self) -> str:
-        return command("compare", self._model, *self._pair, "--since", _WORDS[self._since_s])
+    def _command(self, *options: str) -> str:
+        return command("compare", self._model, *self._pair, "--since", _WORDS[self._since_s], *options)
 
     def _draw(self, found: dict[str, Any]) -> None:
         with card("Verdict"):
@@ -103,11 +151,6 @@ class _Compare:
             return
         with card("Side by side"):
             _side_by_side(rows)
-        with ui.element("div").classes("columns"):
-            for row in rows:
-                if row["classes"]:
-                    with card(f"Classes of version {row['version']} ({row['role']})"):
-                        _classes(row)
 
 
 def _first_pair(names: list[str], answer: Any) -> list[str]:
@@ -147,6 +190,13 @@ def _side_by_side(rows: list[dict[str, Any]]) -> None:
         stacked=False,
     )
     text("An interval in brackets holds however often you look.", "soft", "p")
+
+
+def _classes_of(rows: list[dict[str, Any]]) -> None:
+    with ui.element("div").classes("columns"):
+        for row in rows:
+            with card(f"Classes of version {row['version']} ({row['role']})"):
+                _classes(row)
 
 
 def _classes(row: dict[str, Any]) -> None:

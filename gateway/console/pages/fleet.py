@@ -5,7 +5,7 @@ from typing import Any
 from nicegui import ui
 
 from gateway.console.api import path_of
-from gateway.console.change import act
+from gateway.console.ask import act
 from gateway.console.look import frame
 from gateway.console.pieces import (
     Moment,
@@ -51,19 +51,23 @@ class _Fleet:
         ui.timer(1.0, self.update)
 
     def update(self) -> None:
-        gateways, pools = self._watch.want("/gateways"), self._watch.want("/pools")
+        gateways, pools = self._watch.want("/gateways"), self._watch.want("/pools", every_s=2.0)
         self._banner.show(gateways, pools)
         if gateways.data is not None:
             told = [{**gateway, "seen_ms": 0, "at_ms": 0} for gateway in gateways.data["gateways"]]
             self._gateways.show({**gateways.data, "gateways": told})
         if pools.data is not None:
             self._pools.show([_calm(pool) for pool in pools.data["pools"]])
-            self._scaling.show([[pool["model"], pool["version"]] for pool in pools.data["pools"]])
+            self._scaling.show(
+                [(pool["model"], pool["version"], pool["wanted"]) for pool in pools.data["pools"]]
+            )
 
-    def _draw_scaling(self, pools: list[list[str]]) -> None:
+    def _draw_scaling(self, pools: list[tuple[str, str, int | None]]) -> None:
         if not pools:
             return
-        names = {f"{model} {version}": (model, version) for model, version in pools}
+        names = {f"{model} {version}": (model, version) for model, version, _ in pools}
+        wanted = {f"{model} {version}": count or 0 for model, version, count in pools}
+        first = next(iter(names))
 
         def words() -> str:
             model, version = names[str(pool.value)]
@@ -79,12 +83,13 @@ class _Fleet:
 
         with card("How many workers"):
             with ui.element("div").classes("row-of"):
-                pool = ui.select(list(names), value=next(iter(names)), label="Pool").props("dense outlined")
-                count = ui.number("Workers", value=1, min=0, max=64, step=1, precision=0).props(
+                pool = ui.select(list(names), value=first, label="Pool").props("dense outlined")
+                count = ui.number("Workers", value=wanted[first], min=0, max=64, step=1, precision=0).props(
                     "dense outlined"
                 )
                 button("Scale", scale)
             line = command_line(words())
+        pool.on_value_change(lambda event: count.set_value(wanted[event.value]))
         for field in (pool, count):
             field.on_value_change(lambda _: set_command(line, words()))
 

@@ -10,16 +10,18 @@ from gateway.console.pieces import Moment, button, card, command_line, empty, te
 from gateway.console.place import Watch
 from gateway.console.words import command
 
+SHOWN = 20
+
 
 def show_history(
-    watch: Watch, model: str, entries: list[dict[str, Any]] | None, changed: Callable[[], None]
+    watch: Watch, model: str, entries: list[dict[str, Any]] | None, changed: Callable[[str], None]
 ) -> None:
     with card("History"):
         if not entries:
             empty("Nothing was changed yet.")
             return
         with ui.element("div").classes("history").props('role="list"'):
-            for index, entry in enumerate(entries):
+            for index, entry in enumerate(entries[:SHOWN]):
                 _entry(watch, model, entry, entries[0]["revision"], changed, is_newest=index == 0)
         command_line(command("route", "history", model))
 
@@ -29,7 +31,7 @@ def _entry(
     model: str,
     entry: dict[str, Any],
     newest: int,
-    changed: Callable[[], None],
+    changed: Callable[[str], None],
     *,
     is_newest: bool,
 ) -> None:

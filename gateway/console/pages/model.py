@@ -21,12 +21,15 @@ from gateway.console.pieces import (
     empty,
     heading,
     link,
+    say,
+    set_command,
     text,
 )
 from gateway.console.place import Place, Watch, session_of_page
 from gateway.console.words import command, match_words, pool_words
 
 WINDOWS = {300: "5 minutes", 3600: "1 hour", 86_400: "1 day"}
+_WORDS = {300: "5m", 3600: "1h", 86_400: "1d"}
 _EVERY_S = {300: 2.0, 3600: 3.0, 86_400: 30.0}  # a day of evidence takes a tenth of a second to add up
 
 
@@ -40,6 +43,8 @@ class _Model:
     def __init__(self, watch: Watch, model: str) -> None:
         self._watch, self._model = watch, model
         self._route_path = path_of("routes", model)
+        self._traffic_path = path_of("models", model, "traffic")
+        self._model_path = path_of("models", model)
         self._scores_path = path_of("models", model, "compare")
         self._meter = meter.Meter()
         self._since_s = 3600
@@ -48,12 +53,14 @@ class _Model:
         self._newest: dict[str, Any] = {}
 
     async def build(self) -> None:
-        await self._watch.first("/pools")
-        await self._watch.first(self._route_path)
-        await self._watch.first(self._scores_path, since_s=self._since_s)
+        paths = (self._model_path, self._route_path, self._traffic_path, f"{self._route_path}/history")
+        every_s = _EVERY_S[self._since_s]
+        self._watch.want(self._scores_path, every_s=every_s, since_s=self._since_s)  # no page waits for it
+        await self._watch.first_of(dict.fromkeys(paths, 1.0))
         with frame(self._model, "/") as self._banner:
             self._title()
             self._problems = Section(_problems)
+            self._rollout = Section(_draw_rollout)
             with card("Traffic now"):
                 self._picture = Section(self._draw_flow)
                 with ui.element("div").classes("head soft"):
@@ -61,29 +68,30 @@ class _Model:
                     ui.toggle(WINDOWS, value=self._since_s, on_change=self._choose).props(
                         'no-caps dense unelevated aria-label="Time of the numbers"'
                     )
-                command_line(command("compare", self._model, "--since", "1h"))
+                self._line = command_line(self._command())
+            self._done = text("", "told", "p").props('role="status"')
             self._outdated = Section(self._draw_outdated)
             self._steering = Section(self._draw_steering)
             self._history = Section(
                 lambda entries: show_history(self._watch, self._model, entries, self._changed)
             )
-        await self._watch.first(path_of("routes", self._model, "history"), limit=20)
         self.update()
         ui.timer(1.0, self.update)
 
     def update(self) -> None:
         route = self._watch.want(self._route_path)
-        pools = self._watch.want("/pools")
+        model = self._watch.want(self._model_path)
         scores = self._watch.want(self._scores_path, every_s=_EVERY_S[self._since_s], since_s=self._since_s)
-        now = self._watch.want(self._scores_path, since_s=meter.RECENT_S)
-        history = self._watch.want(path_of("routes", self._model, "history"), limit=20, every_s=2.0)
-        self._banner.show(route, pools, scores)
-        if pools.data is None or (route.data is None and route.error is None):
+        now = self._watch.want(self._traffic_path)
+        history = self._watch.want(f"{self._route_path}/history")
+        self._banner.show(route, model, scores)
+        if all(topic.data is None and topic.error is None for topic in (model, route)):
             return
         has_route = route.data is not None and (route.error is None or route.error.code != "no_route")
         document = route.data if has_route else None
-        mine = {pool["version"]: pool for pool in pools.data["pools"] if pool["model"] == self._model}
+        mine = _pools(model.data)
         self._problems.show(_wrong(document))
+        self._rollout.show(_live_rollout(self._watch.want("/rollouts", every_s=2.0).data, self._model))
         self._said.show(
             None
             if document is None
@@ -110,12 +118,17 @@ class _Model:
 
     def _choose(self, event: Any) -> None:
         self._since_s = int(event.value)
+        set_command(self._line, self._command())
         self.update()
 
-    def _changed(self) -> None:
+    def _command(self) -> str:
+        return command("compare", self._model, "--since", _WORDS[self._since_s])
+
+    def _changed(self, how: str) -> None:
         self._controls = None  # what was edited is committed
-        for path in (self._route_path, path_of("routes", self._model, "history")):
-            self._watch.want(path, **({"limit": 20} if path.endswith("history") else {})).hurry()
+        say(self._done, how)
+        for path in (self._route_path, f"{self._route_path}/history"):
+            self._watch.want(path).hurry()
 
     def _draw_flow(self, found: tuple[tuple[Row, ...], tuple[str, ...]]) -> None:
         rows, versions = found
@@ -146,6 +159,33 @@ class _Model:
         with ui.element("div").classes("warning row-of").props('role="status"'):
             text(f"{what[1]} changed this route meanwhile, in revision {what[0]}; your numbers are kept.")
             button("Take the new ones", lambda: self._steering.show(self._newest), "quiet")
+
+
+def _pools(model: Any) -> dict[str, Any]:
+    """Of each registered version."""
+    found = {}
+    for version in () if model is None else model["versions"]:
+        pool = version["pool"]
+        is_short = pool["wanted"] is not None and pool["ready"] < pool["wanted"]
+        found[version["version"]] = {**pool, "is_short": is_short}
+    return found
+
+
+def _live_rollout(found: Any, model: str) -> Any:
+    """The one that moves this model's traffic now."""
+    rollouts = () if found is None else found["rollouts"]
+    return next((item for item in rollouts if item["model"] == model and not item["is_over"]), None)
+
+
+def _draw_rollout(rollout: Any) -> None:
+    if rollout is None or "problem" in rollout:
+        return
+    with ui.element("div").classes("warning row-of").props('role="status"'):
+        text(
+            f"A rollout to version {rollout['candidate']} is {rollout['phase']}, "
+            f"step {rollout['step'] + 1} of {rollout['steps']}. A change by hand pauses it."
+        )
+        link("Look at it", path_of("models", rollout["model"], "rollout"))
 
 
 def _rows(route: Any, pools: dict[str, Any]) -> tuple[tuple[Row, ...], tuple[str, ...]]:

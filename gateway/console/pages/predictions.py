@@ -106,7 +106,7 @@ def _prediction(found: dict[str, Any]) -> None:
     primary = found["records"][0]
     route = found["route"]
     by = f", by the route of revision {primary['revision']}" + (f" ({route['author']})" if route else "")
-    text(f"Version {primary['version']} answered because of {primary['reason']}{by}.", "verdict", "p")
+    text(f"Version {primary['version']} answered, {_because(primary['reason'])}{by}.", "verdict", "p")
     if found["label"] is not None:
         text(f"Its label is {json.dumps(found['label'])}.", "", "p")
     elif found["reward"] is not None:
@@ -134,11 +134,29 @@ def _record(record: dict[str, Any]) -> list[Any]:
         record["version"],
         record["role"],
         _output(record["output"]),
-        record["reason"] or NOTHING,
+        record["reason"] or "a copy",
         f"{record['latency_us'] / 1000:.2f} ms",
-        f"{record['worker'] or NOTHING}, {record['attempts']} attempts",
+        _worker(record),
         when,
     ]
+
+
+def _because(reason: str) -> str:
+    kind, _, name = reason.partition(":")
+    return {
+        "sticky": "for its unit sticks to it",
+        "weight": "drawn by its weight",
+        "pin": "since the caller asked for it",
+        "fallback": "since the chosen version had no ready worker",
+        "rule": f"by the rule {name}",
+    }.get(kind, f"because of {reason}")
+
+
+def _worker(record: dict[str, Any]) -> str:
+    """Of copies neither is recorded."""
+    attempts = record["attempts"]
+    again = f", {attempts} attempts" if attempts is not None and attempts > 1 else ""
+    return f"{record['worker'] or NOTHING}{again}"
 
 
 def _output(output: Any) -> str:
@@ -178,4 +196,4 @@ def _outcome(outcome: dict[str, Any]) -> str:
     often = "" if outcome["percent"] == 100 else f"{outcome['percent']:g} %: "
     if outcome["answered_by"] is None:
         return f"{often}version {outcome['version']} has no worker, and nobody steps in (503). "
-    return f"{often}version {outcome['answered_by']} answers, because of {outcome['reason']}. "
+    return f"{often}version {outcome['answered_by']} answers, {_because(outcome['reason'])}. "

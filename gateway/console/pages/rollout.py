@@ -1,43 +1,27 @@
 """A rollout as it goes: its steps, what it waits for, what its gates say, and the hand on it."""
 
+import time
 from typing import Any
 
 from nicegui import ui
 
 from gateway.console.api import path_of
-from gateway.console.change import act
+from gateway.console.ask import Question, ask
+from gateway.console.chart import Chart, plan_chart, show_chart, step_s
 from gateway.console.look import frame
-from gateway.console.pieces import (
-    Moment,
-    Section,
-    badge,
-    button,
-    card,
-    command_line,
-    empty,
-    heading,
-    link,
-    table,
-    text,
-)
+from gateway.console.pages.begin import Beginning
+from gateway.console.pages.steps import show_events, show_gates, show_steps, show_summary
+from gateway.console.pieces import Section, button, card, command_line, heading, link, text
 from gateway.console.place import Place, Watch, session_of_page
-from gateway.console.words import NOTHING, command, duration
-from gateway.contract.plan import Step
-from gateway.contract.rollout import Outcome, Phase, Progress, Rollout, Verdict
+from gateway.console.words import command, served, with_options
+from gateway.contract.rollout import Phase, Progress, Rollout
 
-_KIND_OF_PHASE = {
-    Phase.RUNNING: "good",
-    Phase.PAUSED: "warn",
-    Phase.FROZEN: "bad",
-    Phase.SUCCEEDED: "good",
-    Phase.ROLLED_BACK: "bad",
-    Phase.ABORTED: "warn",
-}
-_KIND_OF_OUTCOME = {Outcome.PASS: "good", Outcome.FAIL: "bad", Outcome.HOLD: "warn", Outcome.ERROR: "bad"}
+WAIT_S = 10
+WINDOWS_S = (900, 3600, 6 * 3600, 86_400, 8 * 86_400)  # the chart shows the first that holds the rollout
 # act -> (button, phases in which it makes sense, whether the model's name must be typed)
 _ACTS: dict[str, tuple[str, frozenset[Phase], bool]] = {
-    "pause": ("Pause", frozenset({Phase.RUNNING}), False),
-    "resume": ("Resume", frozenset({Phase.PAUSED, Phase.FROZEN}), False),
+    "pause": ("Pause …", frozenset({Phase.RUNNING}), False),
+    "resume": ("Resume …", frozenset({Phase.PAUSED, Phase.FROZEN}), False),
     "promote": ("Let this step pass …", frozenset({Phase.RUNNING, Phase.PAUSED}), True),
     "abort": (
         "Abort, back to the route before …",
@@ -57,17 +41,24 @@ class _Page:
     def __init__(self, watch: Watch, model: str) -> None:
         self._watch, self._model = watch, model
         self._path = path_of("models", model, "rollout")
+        self._names: tuple[str, ...] = ()
 
     async def build(self) -> None:
         await self._watch.first(self._path)
+        await self._watch.first("/rollouts/plans", every_s=30.0)
+        known = await self._watch.first(path_of("models", self._model), every_s=5.0)
+        self._names = tuple(item["version"] for item in known.data["versions"]) if known.data else ()
         with frame(f"Rollout of {self._model}", "/") as self._banner:
             with ui.element("div").classes("head"):
                 heading(f"Rollout of {self._model}", 1)
                 ui.element("span").classes("grow")
                 link("Back to the model", path_of("models", self._model))
-            self._none = Section(self._draw_none)
+            self._summary = Section(show_summary)
             self._acts = Section(self._draw_acts)
-            self._body = Section(_draw)
+            self._gates = Section(_draw_gates)
+            self._chart = Section(self._draw_chart)
+            self._events = Section(_draw_events)
+            self._begin = Section(self._draw_begin)
         self.update()
         ui.timer(1.0, self.update)
 
@@ -75,163 +66,99 @@ class _Page:
         found = self._watch.want(self._path)
         self._banner.show(found)
         is_none = found.error is not None and found.error.status == 404
-        self._none.show(is_none)
-        if is_none or found.data is None:
-            self._acts.show(None)
-            self._body.show(None)
-            return
-        rollout = Rollout.model_validate(found.data["rollout"])
-        progress = found.data.get("progress")
-        self._acts.show(rollout.phase)
-        self._body.show((rollout, Progress.model_validate(progress) if progress else None))
+        rollout = None if is_none or found.data is None else Rollout.model_validate(found.data["rollout"])
+        told = None if rollout is None else found.data.get("progress")
+        progress = Progress.model_validate(told) if told else None
+        self._summary.show(None if rollout is None else (rollout, progress))
+        self._acts.show(None if rollout is None else (rollout.phase, rollout.rollout_id))
+        steps = None if rollout is None else (rollout.plan, rollout.step, rollout.is_over)
+        self._gates.show(steps and (*steps, progress.verdicts if progress else ()))
+        self._events.show(rollout and rollout.events)
+        self._show_chart(rollout)
+        plans = self._watch.want("/rollouts/plans", every_s=30.0).data
+        if plans is not None and (is_none or rollout is not None):
+            is_over = rollout is not None and rollout.is_over
+            named = {item["name"]: item["plan"] for item in plans["plans"] if "plan" in item}
+            self._begin.show((is_none, is_over, named))
 
-    def _draw_none(self, is_none: bool) -> None:
-        if is_none:
-            with card():
-                empty(
-                    f"No rollout of {self._model} is known.",
-                    "A rollout moves traffic to a candidate step by step, as long as its gates pass. "
-                    "Write its plan and start it:",
-                    command("rollout", "start", self._model, "--to", "VERSION", "--plan", "standard"),
-                )
-
-    def _draw_acts(self, phase: Phase | None) -> None:
-        able = [name for name, (_, phases, _) in _ACTS.items() if phase in phases]
-        if not able:
+    def _show_chart(self, rollout: Rollout | None) -> None:
+        if rollout is None:
+            self._chart.show(None)
             return
-        with card("Your hand on it"), ui.element("div").classes("columns"):
+        age_s = time.time() - rollout.started_ms / 1000
+        since_s = next((window for window in WINDOWS_S if window > age_s), WINDOWS_S[-1])
+        path = path_of("models", self._model, "series")
+        series = self._watch.want(path, every_s=5.0, since_s=since_s, step_s=step_s(since_s)).data
+        if series is not None:
+            pair = (rollout.baseline, rollout.candidate)
+            self._chart.show((plan_chart(series["series"], pair), pair))
+
+    def _draw_chart(self, found: tuple[Chart | None, tuple[str, str]] | None) -> None:
+        if found is None:
+            return
+        chart, pair = found
+        with card("Quality over time"):
+            show_chart(chart, self._names)
+            text(
+                "With 95 % probability the truth is in a band all along, however often you look.", "soft", "p"
+            )
+            command_line(command("compare", self._model, *pair, "--plot", "quality.png"))
+
+    def _draw_begin(self, state: tuple[bool, bool, dict[str, Any]]) -> None:
+        is_first, is_over, plans = state
+        if plans and (is_first or is_over):
+            Beginning(
+                self._watch, self._model, names=self._names, plans=plans, started=lambda _: self._hurry()
+            ).build(is_first=is_first)
+
+    def _hurry(self) -> None:
+        self._watch.want(self._path).hurry()
+
+    def _draw_acts(self, found: tuple[Phase, str] | None) -> None:
+        able = [name for name, (_, phases, _) in _ACTS.items() if found is not None and found[0] in phases]
+        if found is None or not able:
+            return
+        with card("Your hand on it"), ui.element("div").classes("acts"):
             for name in able:
                 with ui.element("div"):
-                    self._button(name)
+                    self._act(name, found[1])
                     command_line(command("rollout", name, self._model))
 
-    def _button(self, name: str) -> None:
+    def _act(self, name: str, rollout_id: str) -> None:
         words, _, is_risky = _ACTS[name]
-        button(
-            words, lambda: self._ask(name), "risky" if name == "abort" else "quiet" if is_risky else "main"
+        kind = "risky" if name == "abort" else "main" if name == "promote" else "quiet"
+
+        async def perform(reason: str) -> str:
+            body = {"reason": reason, "rollout_id": rollout_id, "wait_s": WAIT_S}
+            done = await self._watch.post(f"{self._path}/{name}", body)
+            phase = Rollout.model_validate(done["rollout"]).phase.value.replace("_", " ")
+            return f"the rollout of {self._model} is {phase}{served(done.get('applied'))}"
+
+        question = Question(
+            title=words.removesuffix(" …"),
+            draw=lambda: None,
+            perform=perform,
+            command=lambda reason: with_options(command("rollout", name, self._model), reason=reason),
+            verb="Do it",
+            confirm=self._model if is_risky else "",
+            is_risky=is_risky,
+            after=lambda _: self._hurry(),
         )
-
-    def _ask(self, name: str) -> None:
-        words, _, is_risky = _ACTS[name]
-        with ui.dialog(value=True) as dialog, ui.card().classes("dialog"):
-            dialog._props["aria-label"] = words
-            heading(words)
-            who = ui.input("Your name, for the history", value=self._watch.session.author)
-            why = ui.input("Why (the history keeps it)").props("maxlength=512")
-
-            async def perform() -> None:
-                self._watch.session.author = (who.value or "").strip()[:128]
-                body = {"reason": (why.value or "").strip()}
-                path = f"{self._path}/{name}"
-                if await act(lambda: self._watch.post(path, body), done=f"{words.rstrip(' …')}: done"):
-                    dialog.close()
-                    self._watch.want(self._path).hurry()
-
-            typed = ui.input(f"Type {self._model} to confirm").props("autocomplete=off")
-            typed.set_visibility(is_risky)
-            with ui.element("div").classes("row-of"):
-                commit = button("Do it", perform, "risky" if is_risky else "main")
-                commit.set_enabled(not is_risky)
-                typed.on_value_change(lambda event: commit.set_enabled(event.value == self._model))
-                button("Cancel", dialog.close, "quiet")
+        button(words, lambda: ask(self._watch, question), kind)
 
 
-def _draw(found: tuple[Rollout, Progress | None] | None) -> None:
+def _draw_gates(found: tuple[Any, ...] | None) -> None:
     if found is None:
         return
-    rollout, progress = found
-    with card():
-        _summary(rollout, progress)
-        command_line(command("rollout", "status", rollout.model))
+    plan, step, is_over, verdicts = found
     with ui.element("div").classes("columns"):
         with card("Steps"):
-            _steps(rollout, progress)
+            show_steps(plan, step, is_over=is_over)
         with card("Gates"):
-            _gates(progress.verdicts if progress else ())
-    with card("What happened"):
-        _events(rollout)
+            show_gates(verdicts, is_over=is_over)
 
 
-def _summary(rollout: Rollout, progress: Progress | None) -> None:
-    with ui.element("div").classes("head"):
-        badge(rollout.phase.value.replace("_", " "), _KIND_OF_PHASE[rollout.phase])
-        text(f"version {rollout.candidate} instead of {rollout.baseline}", "verdict")
-    if rollout.sentence:
-        text(rollout.sentence, "", "p")
-    if progress is not None and progress.waits_for and not rollout.is_over:
-        text(progress.waits_for, "", "p")
-    with ui.element("p").classes("soft"):
-        text(f"started by {rollout.author}, ")
-        Moment(rollout.started_ms)
-        if rollout.reason:
-            text(f" – {rollout.reason}")
-    if progress is not None:
-        facts = (
-            ("Requests so far", f"{progress.requests:,}"),
-            ("Failed", f"{progress.errors:,}"),
-            ("Units reached", NOTHING if progress.units is None else f"about {progress.units:,}"),
-            ("Time in this step", duration(progress.counted_s)),
-        )
-        with ui.element("dl").classes("metrics"):
-            for name, words in facts:
-                with ui.element("div"):
-                    text(name, "", "dt")
-                    text(words, "", "dd")
-
-
-def _steps(rollout: Rollout, progress: Progress | None) -> None:
-    with ui.element("ol").classes("steps"):
-        for index, step in enumerate(rollout.plan.steps):
-            is_now = index == rollout.step and not rollout.is_over
-            with ui.element("li").classes(
-                "now" if is_now else "done" if index < rollout.step else ""
-            ) as item:
-                if is_now:
-                    item._props["aria-current"] = "step"
-                text(f"{index + 1}. {step.title}", "strong")
-                text(_hold(step), "soft")
-                if index < rollout.step:
-                    badge("passed", "good")
-                elif is_now:
-                    badge("now", "warn")
-
-
-def _hold(step: Step) -> str:
-    hold = step.hold
-    told = [f"at least {duration(hold.min_s)}"] if hold.min_s else []
-    told += [f"{hold.min_requests:,} requests"] if hold.min_requests else []
-    told += [f"{hold.min_labels:,} labels"] if hold.min_labels else []
-    if step.pause is not None:
-        told.append("until promoted" if step.pause.for_s is None else f"for {duration(step.pause.for_s)}")
-    return ", ".join(told)
-
-
-def _gates(verdicts: tuple[Verdict, ...]) -> None:
-    if not verdicts:
-        empty("No gate has said anything in this step yet.")
-        return
-    with ui.element("ul").classes("steps"):
-        for verdict in verdicts:
-            with ui.element("li"):
-                badge(verdict.outcome.value, _KIND_OF_OUTCOME[verdict.outcome])
-                text(verdict.gate, "strong")
-                text(verdict.sentence)
-                if not verdict.blocks:
-                    text("does not block", "soft")
-
-
-def _events(rollout: Rollout) -> None:
-    def when(at_ms: int) -> Any:
-        def draw() -> None:
-            Moment(at_ms)
-
-        return draw
-
-    table(
-        ["When", "Step>", "What", "Who", "Why"],
-        [
-            [when(event.at_ms), event.step + 1, event.what.replace("_", " "), event.author, event.sentence]
-            for event in reversed(rollout.events)
-        ],
-        label="Events of this rollout, newest first",
-    )
+def _draw_events(events: Any) -> None:
+    if events:
+        with card("What happened"):
+            show_events(events)

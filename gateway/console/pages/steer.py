@@ -7,7 +7,7 @@ from nicegui import ui
 
 from gateway.console.api import path_of
 from gateway.console.change import Change, edit, propose
-from gateway.console.pieces import button, card, command_line, set_command, text
+from gateway.console.pieces import button, card, command_line, say, set_command, text
 from gateway.console.place import Watch
 from gateway.console.words import command, split_command
 
@@ -17,10 +17,14 @@ TOLERANCE = 1e-6
 class Steering:
     """`found`: the route as it is; the controls are built for its revision and expect it at the commit."""
 
-    def __init__(self, watch: Watch, model: str, found: dict[str, Any], changed: Callable[[], None]) -> None:
+    def __init__(
+        self, watch: Watch, model: str, found: dict[str, Any], changed: Callable[[str], None]
+    ) -> None:
         self._watch, self._model, self._found, self._changed = watch, model, found, changed
         self._weights: dict[str, float] = {}
         self._shadows: dict[str, float] = {}
+        self._numbers: dict[str, ui.number] = {}
+        self._moved = ""  # the version whose weight was touched last
 
     @property
     def is_edited(self) -> bool:
@@ -50,27 +54,34 @@ class Steering:
     def _split(self) -> None:
         split = self._found["split"]
         self._weights = {version: float(split.get(version, 0)) for version in _ordered(self._found)}
-        self._sliders(self._weights, "answers", self._show_sum)
+        self._numbers = self._sliders(self._weights, "answers", self._took_weight)
         with ui.element("div").classes("row-of"):
             self._preview = button("Show what changes", self._propose_split)
             self._sum = text("", "soft").props('role="status"')
+            self._rest_to = button("", self._give_the_rest, "quiet")
         self._line = command_line("")
         self._show_sum()
 
-    def _sliders(self, values: dict[str, float], what: str, changed: Callable[[], None]) -> None:
+    def _sliders(
+        self, values: dict[str, float], what: str, changed: Callable[[str], None]
+    ) -> dict[str, ui.number]:
+        found = {}
         for version in values:
             with ui.element("div").classes("weight"):
-                self._slider(version, values, what, changed)
+                found[version] = self._slider(version, values, what, changed)
+        return found
 
     @staticmethod
-    def _slider(version: str, values: dict[str, float], what: str, changed: Callable[[], None]) -> None:
-        """A slider and a number that follow each other."""
+    def _slider(
+        version: str, values: dict[str, float], what: str, changed: Callable[[str], None]
+    ) -> ui.number:
+        """A slider and a number that follow each other; the number is given."""
 
         def take(value: Any) -> None:
             if value is not None and float(value) != values[version]:
                 values[version] = float(value)
                 slider.value = number.value = float(value)
-                changed()
+                changed(version)
 
         text(f"Version {version}", "strong name")
         slider = ui.slider(min=0, max=100, step=0.5, value=values[version])
@@ -79,6 +90,11 @@ class Steering:
         number.props("dense outlined")._props["aria-label"] = f"Version {version} {what}, percent"
         slider.on_value_change(lambda event: take(event.value))
         number.on_value_change(lambda event: take(event.value))
+        return number
+
+    def _took_weight(self, version: str) -> None:
+        self._moved = version
+        self._show_sum()
 
     def _wanted(self) -> dict[str, float]:
         """Versions that shall answer, and those that did."""
@@ -87,10 +103,26 @@ class Steering:
     def _show_sum(self) -> None:
         total = sum(self._weights.values())
         is_whole = abs(total - 100) <= TOLERANCE
-        self._sum._text = "" if is_whole else f"the weights sum to {total:.6g}, not to 100"
-        self._sum.update()
+        say(self._sum, "" if is_whole else f"the weights sum to {total:.6g}, not to 100")
+        rest = self._rest_of(total)
+        self._rest_to.set_visibility(rest is not None)
+        if rest is not None:
+            self._rest_to.set_text(f"Version {rest[0]} takes the rest: {rest[1]:.6g} %")
         self._preview.set_enabled(is_whole)
         set_command(self._line, split_command(self._model, self._wanted()))
+
+    def _rest_of(self, total: float) -> tuple[str, float] | None:
+        """Which version could make the sum 100, and with how much: the one that has answered most so far."""
+        for version in sorted(self._weights, key=lambda name: -self._found["split"].get(name, 0)):
+            rest = round(100 - total + self._weights[version], 10)
+            if version != self._moved and 0 <= rest <= 100 and rest != self._weights[version]:
+                return version, rest
+        return None
+
+    def _give_the_rest(self) -> None:
+        rest = self._rest_of(sum(self._weights.values()))
+        if rest is not None:
+            self._numbers[rest[0]].value = rest[1]
 
     async def _propose_split(self) -> None:
         weights = self._wanted()
@@ -103,7 +135,7 @@ class Steering:
     def _copies(self) -> None:
         shadows = self._found["shadows"]
         self._shadows = {version: float(shadows.get(version, 0)) for version in _ordered(self._found)}
-        self._sliders(self._shadows, "gets as a shadow", self._show_shadows)
+        self._sliders(self._shadows, "gets as a shadow", lambda _: self._show_shadows())
         button("Show what changes", self._propose_shadows)
         self._shadow_line = command_line(self._shadow_command())
 
@@ -173,7 +205,8 @@ class Steering:
             stuck = (
                 " ".join(f"{kind} {name}" for kind, name in sticky.items() if name) if sticky else "nothing"
             )
-            facts = [("Sticks to", stuck), ("Steps in without workers", found["fallback"] or "nobody (503)")]
+            instead = f"version {found['fallback']} answers" if found["fallback"] else "callers get 503"
+            facts = [("Sticks to", stuck), ("Where a version has no ready worker", instead)]
             if found["slots"]:
                 slots = found["slots"]
                 pair = ", ".join(f"{name} {slots[name]}" for name in ("blue", "green") if slots.get(name))

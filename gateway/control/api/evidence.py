@@ -16,6 +16,7 @@ from gateway.control.parts import Control, Parts
 from gateway.control.recorded import recorded, told
 from gateway.control.registry import unknown_model, versions_of
 from gateway.core.compare import Comparison, compare, compare_table, to_json
+from gateway.core.confusion import confusions
 from gateway.core.drift import drift, shift
 from gateway.core.scores import ROLE_NAMES
 from gateway.core.series import series
@@ -76,6 +77,14 @@ async def compare_slices(model: ModelPath, control: Control, since_s: SinceS = 8
     slices.sort(key=lambda part: (part["header"], -sum(row["requests"] for row in part["versions"])))
     worse = await asyncio.to_thread(_worse, table, whole)
     return {"model": model, "since_s": since_s, "alpha": whole.alpha, "slices": slices, "worse": worse}
+
+
+@router.get("/models/{model}/confusion")
+async def show_confusion(model: ModelPath, control: Control, since_s: SinceS = 86_400) -> dict[str, Any]:
+    """What each version took for what, in each role: labels against answers."""
+    table = read(await _evidence(control, model, since_s))
+    found = [to_json(matrix) for matrix in confusions(table)]
+    return {"model": model, "since_s": since_s, "confusion": found}
 
 
 @router.get("/models/{model}/distributions")

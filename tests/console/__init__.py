@@ -1,0 +1,1 @@
+"""Of the web console: what needs no browser."""
