@@ -85,6 +85,14 @@ def control(
     settings = load(
         config, flags={"data_dir": data_dir, "control": flags, **observing_flags(log_format)}
     ).control
+    try:
+        settings.artifacts_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CallerError(
+            "bad_request",
+            f"{settings.artifacts_dir} cannot be the folder of model files ({error.strerror}): give another "
+            "--artifacts, or --data-dir",
+        ) from None
     access = closed_access(
         settings.access,
         host=settings.host,

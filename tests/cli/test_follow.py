@@ -186,7 +186,10 @@ def test_with_start_its_rollout_begins_once(
         pipeline.plan, "--start", "--ready-s", "0.1",
     )  # fmt: skip
     early = pipeline.run(*follow)
-    assert (early.code, "no worker" in early.err) == (1, True)  # registered, and goes on from there
+    assert (early.code, "0/1 workers of identity 8 ready" in early.err) == (
+        1,
+        True,
+    )  # registered, and goes on from there
     installation.call(add)
     begun = pipeline.run(*follow)
     assert (begun.code, pipeline.rollout()["candidate"]) == (0, "8"), begun

@@ -110,7 +110,7 @@ def release(team: Team, installation: Installation, sources: Mapping[str, str], 
     team.refused("ana", *approval, by="approver")
     team.refused("eve", *approval, by="approver")
     team.refused("shop", "route", "list", by="viewer")
-    team.refused("ana", "policy", "rm", "production", by="admin")
+    team.refused("ana", "policy", "rm", "production", "--yes", by="admin")
     team.refused("ana", "key", "create", "mallory", "--role", "admin", by="admin")
 
     # An approval is for one plan: another one is another dossier.

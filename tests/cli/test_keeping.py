@@ -23,12 +23,12 @@ def test_a_unit_from_standard_input_is_erased_and_printed_nowhere(
 
     ids = installation.call(three)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{UNIT}\n"))
-    done = run("unit", "erase", "digits", "-", "--reason", "by letter")
+    done = run("unit", "erase", "digits", "-", "--reason", "by letter", "--yes")
     assert (done.code, "erased 3 predictions" in done.out) == (0, True), done.err
     assert "`record.units`" in done.err  # the route does not say it
     assert UNIT not in done.out + done.err + run("audit", "log", "--json").out
     assert "by letter" in run("audit", "log").out
-    again = run("unit", "erase", "digits", "--prediction", ids[0], "--reason", "by letter", "--json")
+    again = run("unit", "erase", "digits", "--prediction", ids[0], "--reason", "by letter", "--yes", "--json")
     assert json.loads(again.out)["predictions"] == 0
 
 
@@ -44,7 +44,7 @@ def test_a_unit_from_standard_input_is_erased_and_printed_nowhere(
 def test_an_erasure_that_is_not_told_well_is_refused(
     run: Run, installation: Installation, arguments: tuple[str, ...], code: int
 ) -> None:
-    refused = run("unit", "erase", *arguments)
+    refused = run("unit", "erase", *arguments, "--yes")
     assert (refused.code, refused.out) == (code, "")
     assert refused.err.count("\n") < 8
 
@@ -78,10 +78,10 @@ def test_a_version_that_a_policy_keeps_is_not_removed_and_says_for_how_long(
     file.write_text("policy: keeping\nretention: {artefacts_days: 30}\n")
     assert run("policy", "apply", "-f", file).code == 0
     for words in ("has to come first [keeping.retention]", "may go in 30.0 days [keeping.retention]"):
-        refused = run("model", "rm", "digits", "3")
+        refused = run("model", "rm", "digits", "3", "--yes")
         assert refused.code == 3
         assert words in refused.err
         run("model", "reject", "digits", "3")
-    forced = run("model", "rm", "digits", "3", "--force", "--reason", "leaks names")
+    forced = run("model", "rm", "digits", "3", "--yes", "--force", "--reason", "leaks names")
     assert (forced.code, "overridden" in forced.err) == (0, True)
     assert "keeping.retention" in run("audit", "overrides").out

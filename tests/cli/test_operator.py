@@ -369,12 +369,12 @@ def test_unused_model_files_are_shown_first_and_then_gone(run: Run, tmp_path: Pa
     for width, version in ((4, "1"), (5, "2")):
         (tmp_path / "m.onnx").write_bytes(model_file(width=width))
         run("model", "register", "scans", "--version", version, "--from", tmp_path / "m.onnx", "--no-wait")
-    run("model", "rm", "scans", "2")
+    run("model", "rm", "scans", "2", "--yes")
     would = run("model", "gc", "--older-than-h", "0", "--dry-run")
     assert (would.code, lines(would)[-1]) == (0, "would go: 1 unused files, 82 B")
-    assert lines(run("model", "gc"))[-1] == "gone: 0 unused files, 0 B"
-    assert lines(run("model", "gc", "--older-than-h", "0"))[-1] == "gone: 1 unused files, 82 B"
-    assert lines(run("model", "gc", "--older-than-h", "0"))[-1] == "gone: 0 unused files, 0 B"
+    assert lines(run("model", "gc", "--yes"))[-1] == "gone: 0 unused files, 0 B"
+    assert lines(run("model", "gc", "--older-than-h", "0", "--yes"))[-1] == "gone: 1 unused files, 82 B"
+    assert lines(run("model", "gc", "--older-than-h", "0", "--yes"))[-1] == "gone: 0 unused files, 0 B"
 
 
 def test_a_download_of_other_bytes_and_a_file_that_changes_meanwhile_are_refused(

@@ -44,7 +44,7 @@ def test_a_dry_run_of_any_change_says_what_would_change_and_writes_nothing(
         assert (tried.code, "this was a dry run" in tried.out) == (0, True), (words, tried)
         told = json.loads(run(*words, "--dry-run", "--json").out)
         assert told["dry_run"] is True
-        assert told["would_change"]
+        assert told.get("would_change") or told["changed"]  # an alias tells more: what routes would do
     assert installation.call(revision) == before
     assert run("model", "rm", "digits", "2", "--dry-run").code == 4  # the alias names it: checks are real
 
