@@ -163,7 +163,9 @@ class Supervisor:
             return
         words = child.process.last_words() if code > 0 else ""
         why = ending(code) + (f": {words[:WORDS_LENGTH]}" if words else "")
-        backoff = self._fail(member.pool, why, lived_s=now - member.started_s, now=now)
+        # One that was told to end by somebody else, and did, failed at nothing.
+        lived_s = now - member.started_s if code else self._patience.healthy_s
+        backoff = self._fail(member.pool, why, lived_s=lived_s, now=now)
         log.warning(
             "worker %s (pid %d) ended by itself (%s); the next starts in %.1f s%s",
             worker_id, child.process.pid, ending(code), backoff.not_before_s - now,

@@ -88,6 +88,17 @@ async def test_a_killed_worker_is_replaced_and_its_lease_is_taken_away(
     await eventually(lambda: "the next starts in 0.4 s" in supervisor.said())
 
 
+async def test_workers_that_somebody_ends_in_good_order_are_replaced_however_often(
+    redis: Any, tmp_path: Path, supervisor: Running, pool: Pool
+) -> None:
+    await register(redis, tmp_path / "artifacts", models.linear(), wanted=1)
+    (worker,) = await pool(1)
+    for _ in range(6):  # one more than make a crash loop
+        os.kill(worker.pid, signal.SIGTERM)
+        (worker,) = await pool(1, without=worker.worker_id)
+    assert "quick failures" not in supervisor.said()
+
+
 async def test_a_worker_that_cannot_start_is_tried_again_with_growing_pauses(
     redis: Any, tmp_path: Path, supervisor: Running
 ) -> None:
