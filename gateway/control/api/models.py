@@ -55,6 +55,7 @@ async def list_models(
 
 @router.get("/models/{model}")
 async def show_model(model: ModelPath, control: Control) -> dict[str, Any]:
+    """A model with its versions."""
     versions = await all_versions(control.documents, f"version/{model}/")
     if not versions:
         raise unknown_model(model)
@@ -70,6 +71,7 @@ async def show_model(model: ModelPath, control: Control) -> dict[str, Any]:
 
 @router.get("/models/{model}/versions/{version}")
 async def show_version(model: ModelPath, version: VersionPath, control: Control) -> dict[str, Any]:
+    """Everything about a version, with its pool."""
     found, envelope = await registered(control.documents, model, version)
     by_version = {pool.version: pool for pool in await pools_of(control, model)}
     return {
@@ -141,6 +143,7 @@ async def remove_version(
 async def tag_version(
     model: ModelPath, version: VersionPath, wish: Tags, control: Control, author: Author
 ) -> dict[str, Any]:
+    """Sets tags; null takes one away."""
     tags, revision = await retag(control.documents, model, version, dict(wish.tags), author=author)
     return {"model": model, "version": version, "tags": tags, "revision": revision}
 
