@@ -94,4 +94,6 @@ def test_prose_fits_into_120_columns(page: Path) -> None:
     if page.parent.name == "reference":
         return
     text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "!", "- |"))] == []
+    assert [
+        line for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "!", "- |"))
+    ] == []
