@@ -1,4 +1,4 @@
-"""docs/reference/api.md: every address of the control API, from its OpenAPI document and its table of roles."""
+"""docs/reference/api.md: every address of the control API, from its OpenAPI document and the roles."""
 
 import re
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ def _head() -> Iterator[str]:
     yield from (
         "# Reference: the control API",
         "",
-        "Written by `scripts/reference` from the OpenAPI document (`GET /api/v1/openapi.json`, which has all types):",
-        "do not edit. Errors, retries and how to use it: [http-api.md](../http-api.md). The role is the least that may,",
-        "where keys are on ([access.md](../access.md)); *dry* marks those that take `turnout-dry-run: true`. Changes",
-        "take `x-turnout-author` (who, without keys) and `Idempotency-Key`; changes of a route also `if-match: REVISION`;",
+        "Written by `scripts/reference` from the OpenAPI document (`GET /api/v1/openapi.json`): do not edit.",
+        "Errors, retries and how to use it: [http-api.md](../http-api.md). The role is the least that may, where keys",
+        "are on ([access.md](../access.md)); *dry* marks those that take `turnout-dry-run: true`. Changes take",
+        "`x-turnout-author` (who, without keys) and `Idempotency-Key`; changes of a route also `if-match: REVISION`;",
         "`/events` takes `last-event-id`. Of a body, fields with `*` must be given.",
         "",
         "| address | role | dry | parameters | body | what it does |",
@@ -43,7 +43,7 @@ def _rows(document: dict[str, Any]) -> Iterator[str]:
         operation = document["paths"].get(path, {}).get(method.lower())
         dry = "x" if (method, path) in DRY_RUNNABLE else ""
         cells = ("", "", UNLISTED[method, path]) if operation is None else _told(operation, document)
-        yield f"| `{method} {path}` | {role or 'nobody asks'} | {dry} | {' | '.join(cells)} |"
+        yield f"| `{method} {path}` | {role or 'none'} | {dry} | {' | '.join(cells)} |"
 
 
 def _told(operation: dict[str, Any], document: dict[str, Any]) -> tuple[str, str, str]:

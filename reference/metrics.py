@@ -19,9 +19,9 @@ def _head() -> Iterator[str]:
     yield from (
         "# Reference: metrics",
         "",
-        "Written by `scripts/reference` from `gateway/observe/catalogue.py`: do not edit. Where they are scraped, and",
-        "what their labels may be: [observability.md](../observability.md). *of processes* says how the values that",
-        "several gateway processes have of one gauge become one; counters and histograms add up.",
+        "Written by `scripts/reference` from `gateway/observe/catalogue.py`: do not edit. Where they are",
+        "scraped, and what labels may be: [observability.md](../observability.md). *Of processes* says how the",
+        "values of several gateway processes become one gauge; counters and histograms add up.",
         "",
     )
 

@@ -1,4 +1,4 @@
-"""docs/reference/settings.md: every setting as `config/turnout.yaml` has it, which a test holds against the code."""
+"""docs/reference/settings.md: every setting as `config/turnout.yaml` has it (a test holds that file)."""
 
 import re
 from collections.abc import Iterator
@@ -25,8 +25,8 @@ def _head() -> Iterator[str]:
         "Written by `scripts/reference` from [config/turnout.yaml](../../config/turnout.yaml): do not edit.",
         "",
         "A flag wins over the environment, the environment over the file, the file over the default;",
-        "`turnout config show` says which of them it was. Of `gateway` all but what says *restart* changes at SIGHUP",
-        "([operations.md](../operations.md#changing-settings-while-it-runs)); elsewhere a change needs a restart.",
+        "`turnout config show` says which of them it was. Under `gateway` all but *restart* changes at SIGHUP",
+        "([how](../operations.md#changing-settings-while-it-runs)); elsewhere a change needs a restart.",
         "",
         "## For all processes",
         "",

@@ -1,7 +1,7 @@
 """The `turnout ...` commands that a Markdown page names, and what is wrong with one by click's own tree.
 
-Read by `tests/test_docs.py`. A word in capitals, with `…` or a variable in it stands for anything; only nouns, verbs
-and names of options are judged. No process is started and no server asked.
+Read by `tests/test_docs.py`. A word in capitals, with `…` or a variable in it stands for anything; only
+nouns, verbs and names of options are judged. No process is started and no server asked.
 """
 
 import functools

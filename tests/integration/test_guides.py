@@ -1,4 +1,4 @@
-"""The guides and a few pages beside: every command of them, run by bash in the page's order against a real `turnout up --demo`.
+"""The guides and a few pages beside them: every command, run by bash in the page's order against a real demo.
 
 A block whose info string is `sh` is run. `# exits with N` at a line's end says that it fails so. A block
 `sh no-run: WHY` is not run, and says why.

@@ -92,7 +92,7 @@ async def register_version(
     author: Author,
     response: Response,
 ) -> dict[str, Any]:
-    """201 when it is new; the same content again is 200 with `changed` false; other content is a conflict."""
+    """Registers a version: 201 when it is new; the same content again is 200 with `changed` false; other content is a conflict."""
     artifact = await control.artifacts.get(wish.digest)
     document = Version(
         model=model,
@@ -129,7 +129,7 @@ async def remove_version(
     reason: Annotated[str, Query(max_length=512)] = "",
     force: bool = False,
 ) -> dict[str, Any]:
-    """409 says who uses it, 403 which policy keeps it."""
+    """Removes a version: 409 says who uses it, 403 which policy keeps it."""
     await registered(control.documents, model, version)
     broken = await broken_by_removal(control, model, version)
     overridden = refuse(broken, force=force, reason=reason, role=caller.role)

@@ -177,7 +177,8 @@ async def edit_route(
     caller: Caller,
     if_match: Annotated[str | None, Header()] = None,
 ) -> dict[str, Any]:
-    """One change: `kind` is replace, split, shadows, pin, add_rule, remove_rule, fallback, follow, rollback or delete."""
+    """One change, by its `kind`: replace, split, shadows, pin, add_rule, remove_rule, fallback, follow,
+    rollback, delete."""
     expected = _expected(wish.expected_revision, if_match)
     planned = await plan(control, model, wish.edit, expected_revision=expected)
     warnings = await check(control, [planned], force=wish.force, reason=wish.reason, role=caller.role)
