@@ -20,8 +20,8 @@ def _head() -> Iterator[str]:
         "# Reference: metrics",
         "",
         "Written by `scripts/reference` from `gateway/observe/catalogue.py`: do not edit. Where they are",
-        "scraped, and what labels may be: [observability.md](../observability.md). *Of processes* says how the",
-        "values of several gateway processes become one gauge; counters and histograms add up.",
+        "scraped, and what labels may be: [observability.md](../observability.md). *Of processes* says how",
+        "the values of several gateway processes become one gauge; counters and histograms add up.",
         "",
     )
 

@@ -25,7 +25,7 @@ def _head() -> Iterator[str]:
         "Written by `scripts/reference` from [config/turnout.yaml](../../config/turnout.yaml): do not edit.",
         "",
         "A flag wins over the environment, the environment over the file, the file over the default;",
-        "`turnout config show` says which of them it was. Under `gateway` all but *restart* changes at SIGHUP",
+        "`turnout config show` says which of them it was. Of `gateway` all but *restart* changes at SIGHUP",
         "([how](../operations.md#changing-settings-while-it-runs)); elsewhere a change needs a restart.",
         "",
         "## For all processes",

@@ -92,7 +92,7 @@ async def register_version(
     author: Author,
     response: Response,
 ) -> dict[str, Any]:
-    """Registers a version: 201 when it is new; the same content again is 200 with `changed` false; other content is a conflict."""
+    """Registers a version: 201 when new; the same again is 200, `changed` false; other content a conflict."""
     artifact = await control.artifacts.get(wish.digest)
     document = Version(
         model=model,
