@@ -4,10 +4,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from reference import cli
+from reference import api, cli, metrics, settings
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
-PAGES: dict[str, Callable[[], str]] = {"cli.md": cli.page}
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli.page,
+    "settings.md": settings.page,
+    "metrics.md": metrics.page,
+    "api.md": api.page,
+}
 
 
 def old_pages() -> dict[str, str]:

@@ -9,6 +9,7 @@ from gateway.contract.errors import STATUS_OF
 from gateway.contract.feedback import FeedbackResult
 from gateway.contract.plan import Metric, Plan
 from gateway.contract.rollout import Outcome, Phase
+from tests.commands import commands, problem
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -51,8 +52,48 @@ def test_every_file_that_a_page_names_exists(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_that_a_page_names_exists(page: Path) -> None:
-    from gateway.cli.main import COMMANDS
+def test_every_command_of_a_page_has_a_noun_a_verb_and_options_that_there_are(page: Path) -> None:
+    wrong = {command: why for command in commands(page.read_text()) if (why := problem(command))}
+    assert wrong == {}
 
-    named = set(re.findall(r"(?:`|^ *)turnout ([a-z]+)\b", page.read_text(), re.MULTILINE))
-    assert named <= set(COMMANDS)
+
+def test_commands_are_found_in_prose_blocks_and_beside_others() -> None:
+    page = """`turnout route
+show digits` and
+
+```sh
+A=1 turnout status --json | tail -1; turnout top   # turnout no-command
+turnout rollout start digits \\
+  --to 2
+```
+
+    turnout gateways                 who is there
+"""
+    assert sorted(commands(page)) == [
+        "gateways", "rollout start digits    --to 2", "route show digits", "status --json", "top",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("route split digits 1=90 2=10 --dry-run", None),
+        ("rollout …", None),
+        ("NOUN VERB", None),
+        ("policy explain", "no command explain"),
+        ("root show", "no command root"),
+        ("route split digits --percent 5", "no option --percent"),
+    ],
+)
+def test_a_command_that_there_is_not_is_found(command: str, why: str | None) -> None:
+    assert problem(command) == why
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_prose_fits_into_120_columns(page: Path) -> None:
+    if page.parent.name == "reference":
+        return
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert [
+        line for line in text.splitlines() if len(line) > 120 and not line.startswith(("|", "!", "- |"))
+    ] == []

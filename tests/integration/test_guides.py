@@ -1,4 +1,4 @@
-"""The guides: every command of them, run by bash in the page's order against a real `turnout up --demo`.
+"""The guides and a few pages beside them: every command, run by bash in the page's order against a real demo.
 
 A block whose info string is `sh` is run. `# exits with N` at a line's end says that it fails so. A block
 `sh no-run: WHY` is not run, and says why.
@@ -15,7 +15,12 @@ import pytest
 
 from tests.running import ROOT, Up
 
-PAGES = sorted((ROOT / "docs" / "guides").glob("*.md")) + sorted((ROOT / "docs" / "migrate").glob("*.md"))
+DOCS = ROOT / "docs"
+PAGES = [
+    *sorted((DOCS / "guides").glob("*.md")),
+    *sorted((DOCS / "migrate").glob("*.md")),
+    *(DOCS / name for name in ("load-testing.md", "cli.md", "observability.md")),
+]
 FENCE = re.compile(r"^```(\S*) *([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 FAILS = re.compile(r"^(.*?) +# exits with (\d+)$", re.MULTILINE)
 
@@ -42,6 +47,7 @@ def test_every_command_of_a_guide_does_what_it_is_there_for(demo: Up, page: Path
     assert "```sh" in text, "a guide without a command"
     for name, usual in (("gateway", "127.0.0.1:8080"), ("control", "127.0.0.1:8090")):
         text = text.replace(usual, demo.address(name).removeprefix("http://"))
+    text = text.replace("127.0.0.1:8082", demo.output.partition("metrics at http://")[2].partition("/")[0])
     done = subprocess.run(
         ["bash", "-eE", "-o", "pipefail", "-c", script(text)],
         cwd=tmp_path,

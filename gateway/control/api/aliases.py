@@ -60,6 +60,7 @@ async def list_aliases(model: ModelPath, control: Control) -> dict[str, Any]:
 async def alias_history(
     model: ModelPath, control: Control, limit: Annotated[int, Query(ge=1, le=1000)] = 50
 ) -> dict[str, Any]:
+    """What the aliases named before, newest first."""
     found = await control.documents.history(keys.alias_field(model), limit)
     entries = [
         {

@@ -34,6 +34,7 @@ _ROLLOUT = "rollout/"
 async def stream_events(
     control: Control, caller: Caller, last_event_id: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
+    """Server-sent events: every commit, and every event of a rollout."""
     caller.require_all()
     if last_event_id is not None and not last_event_id.isdecimal():
         raise CallerError("bad_request", "Last-Event-ID must be a revision")

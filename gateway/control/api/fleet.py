@@ -28,6 +28,7 @@ _BEYOND_ALL = 2**53  # no document changed after this revision: only the present
 
 @router.get("/pools")
 async def list_pools(control: Control, caller: Caller) -> dict[str, Any]:
+    """Every pool: workers wanted and ready, why it is there, what it lacks, when it stops."""
     seen = [pool for pool in await pools_of(control) if caller.sees(pool.model)]
     return {
         "pools": [{**asdict(pool), "is_short": pool.is_short} for pool in seen],

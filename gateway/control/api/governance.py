@@ -84,6 +84,7 @@ class ApprovalWish(DossierWish):
 
 @router.get("/policies")
 async def list_policies(control: Control) -> dict[str, Any]:
+    """Every policy, and those that cannot be read."""
     found = await policies_of(control)
     return {
         "policies": [policy.model_dump(mode="json", exclude_defaults=True) for policy in found.readable],
@@ -93,6 +94,7 @@ async def list_policies(control: Control) -> dict[str, Any]:
 
 @router.get("/policies/{name}")
 async def show_policy(name: PolicyPath, control: Control) -> dict[str, Any]:
+    """One policy with its revision."""
     envelope = await control.documents.get(keys.policy_field(name))
     if envelope is None:
         raise CallerError("not_found", f"there is no policy {name}: `turnout policy list` shows all")
@@ -106,6 +108,7 @@ async def show_policy(name: PolicyPath, control: Control) -> dict[str, Any]:
 async def write_policy(
     name: PolicyPath, wish: PolicyWish, control: Control, author: Author
 ) -> dict[str, Any]:
+    """Writes one; `warnings` name what breaks it already."""
     if wish.policy.policy != name:
         raise CallerError(
             "invalid_document", f"policy: the document is about {wish.policy.policy}, not {name}"
@@ -125,6 +128,7 @@ async def write_policy(
 async def remove_policy(
     name: PolicyPath, control: Control, author: Author, reason: Annotated[str, Query(max_length=512)] = ""
 ) -> dict[str, Any]:
+    """Takes one away."""
     known = await control.documents.get(keys.policy_field(name))
     if known is None:
         raise CallerError("not_found", f"there is no policy {name}")
@@ -160,6 +164,7 @@ async def check_policies(wish: CheckWish, control: Control) -> dict[str, Any]:
 
 @router.get("/models/{model}/standings")
 async def list_standings(model: ModelPath, control: Control) -> dict[str, Any]:
+    """The state of every version, with approvals and decisions."""
     found = await control.documents.all(keys.version_field(model, ""))
     names = [field.rpartition("/")[2] for field in found]
     return {"model": model, "versions": [await _told(control, model, name) for name in names]}

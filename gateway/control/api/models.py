@@ -55,6 +55,7 @@ async def list_models(
 
 @router.get("/models/{model}")
 async def show_model(model: ModelPath, control: Control) -> dict[str, Any]:
+    """A model with its versions."""
     versions = await all_versions(control.documents, f"version/{model}/")
     if not versions:
         raise unknown_model(model)
@@ -70,6 +71,7 @@ async def show_model(model: ModelPath, control: Control) -> dict[str, Any]:
 
 @router.get("/models/{model}/versions/{version}")
 async def show_version(model: ModelPath, version: VersionPath, control: Control) -> dict[str, Any]:
+    """Everything about a version, with its pool."""
     found, envelope = await registered(control.documents, model, version)
     by_version = {pool.version: pool for pool in await pools_of(control, model)}
     return {
@@ -90,7 +92,7 @@ async def register_version(
     author: Author,
     response: Response,
 ) -> dict[str, Any]:
-    """201 when it is new; the same content again is 200 with `changed` false; other content is a conflict."""
+    """Registers a version: 201 when new; the same again is 200, `changed` false; other content a conflict."""
     artifact = await control.artifacts.get(wish.digest)
     document = Version(
         model=model,
@@ -127,7 +129,7 @@ async def remove_version(
     reason: Annotated[str, Query(max_length=512)] = "",
     force: bool = False,
 ) -> dict[str, Any]:
-    """409 says who uses it, 403 which policy keeps it."""
+    """Removes a version: 409 says who uses it, 403 which policy keeps it."""
     await registered(control.documents, model, version)
     broken = await broken_by_removal(control, model, version)
     overridden = refuse(broken, force=force, reason=reason, role=caller.role)
@@ -141,6 +143,7 @@ async def remove_version(
 async def tag_version(
     model: ModelPath, version: VersionPath, wish: Tags, control: Control, author: Author
 ) -> dict[str, Any]:
+    """Sets tags; null takes one away."""
     tags, revision = await retag(control.documents, model, version, dict(wish.tags), author=author)
     return {"model": model, "version": version, "tags": tags, "revision": revision}
 

@@ -37,6 +37,7 @@ class Nothing(Document):
 async def scale_pool(
     model: ModelPath, version: VersionPath, wish: Workers, control: Control, author: Author
 ) -> dict[str, Any]:
+    """How many workers it has when needed, and whether always; what is not given stays."""
     await registered(control.documents, model, version)
     if wish.workers == 0 and not wish.force:
         await _refuse_if_live(control, model, version)

@@ -107,6 +107,7 @@ async def list_plans(control: Control) -> dict[str, Any]:
 async def start_rollout(
     model: ModelPath, wish: StartRequest, control: Control, author: Author, caller: Caller
 ) -> dict[str, Any]:
+    """Starts one; a dry run makes every check."""
     plan = _plan(control, model, wish)
     began = time.perf_counter()
     found = await start(
@@ -155,6 +156,7 @@ async def command_rollout(
     control: Control,
     author: Author,
 ) -> dict[str, Any]:
+    """`verb` is pause, resume, promote or abort."""
     if wish.keep_route and verb != "abort":
         raise CallerError("bad_request", "only an abort can keep the route")
     began = time.perf_counter()

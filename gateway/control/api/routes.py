@@ -81,6 +81,7 @@ class CutoverRequest(Document):
 
 @one.get("/routes")
 async def list_routes(control: Control, caller: Caller) -> dict[str, Any]:
+    """Every route that the key may see, with its revision."""
     found = []
     for field, envelope in (await control.documents.all("route/")).items():
         model = field.removeprefix("route/")
@@ -176,6 +177,8 @@ async def edit_route(
     caller: Caller,
     if_match: Annotated[str | None, Header()] = None,
 ) -> dict[str, Any]:
+    """One change, by its `kind`: replace, split, shadows, pin, add_rule, remove_rule, fallback, follow,
+    rollback, delete."""
     expected = _expected(wish.expected_revision, if_match)
     planned = await plan(control, model, wish.edit, expected_revision=expected)
     warnings = await check(control, [planned], force=wish.force, reason=wish.reason, role=caller.role)
@@ -192,6 +195,7 @@ async def cutover(
     caller: Caller,
     if_match: Annotated[str | None, Header()] = None,
 ) -> dict[str, Any]:
+    """Checks every worker of the version, switches to it (or `back`), and tells what clients saw."""
     to = wish.to
     if (to is None) != wish.back:
         raise CallerError("bad_request", "give exactly one of `to` and `back`")

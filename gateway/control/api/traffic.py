@@ -31,6 +31,7 @@ async def show_all_traffic(control: Control, caller: Caller) -> dict[str, Any]:
 
 @router.get("/models/{model}/traffic")
 async def show_traffic(model: ModelPath, control: Control) -> dict[str, Any]:
+    """The same of one model."""
     minute = (await control.fleet.workers()).now_ms // 60_000
     return {"model": model, "first_minute": minute - 1, "versions": await _counts(control, model, minute)}
 
