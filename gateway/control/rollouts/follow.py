@@ -134,7 +134,8 @@ class Follower:
         for item in lacking:
             model, version = item["model"], item["version"]
             wish = readable_wanted(await documents.get(keys.wanted_field(model, version)))
-            if wish is None or (wish.keep is Keep.NEEDED and wish.asked_until_ms <= now_ms):
+            lasts = wish is not None and (wish.keep is Keep.ALWAYS or wish.asked_until_ms > now_ms)
+            if wish is None or not wish.workers or not lasts:
                 await start_workers(
                     documents, model, version, until_ms=until_ms, author=follower(found.follow.alias)
                 )

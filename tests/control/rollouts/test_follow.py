@@ -146,6 +146,17 @@ async def test_an_approval_that_comes_after_the_workers_have_stopped_asks_for_th
     assert wish is not None, "nobody asks for the workers that it waits for"
 
 
+async def test_who_wants_no_workers_of_the_version_is_what_the_route_says_it_waits_for(world: World) -> None:
+    controller = await followed(world)
+    await add_versions(world.redis, "9")
+    reply = await world.api.put(f"/models/{MODEL}/versions/9/workers", json={"workers": 0})
+    assert reply.status_code == 200, reply.text
+    await move(world, "9")
+    await looked(world, controller)
+    found = await told(world)
+    assert (found["state"], "is to have no workers" in found["sentence"]) == ("waiting", True)
+
+
 async def test_a_move_back_while_the_rollout_goes_on_takes_it_back_at_once(world: World) -> None:
     controller = await followed(world)
     before = await world.served()
