@@ -176,7 +176,9 @@ async def test_a_gateway_that_says_nothing_any_more_is_found(api: httpx2.AsyncCl
 
 
 async def test_a_gateway_that_is_about_to_switch_is_not_behind(api: httpx2.AsyncClient, redis: Redis) -> None:
-    await add_versions(redis, "1")  # a commit that the gateway hears of while the doctor looks
+    await add_versions(redis, "1")
+    edit = {"kind": "split", "split": split(("1", 100))}  # a commit that it hears of while the doctor looks
+    await api.post("/routes/digits/edit", json={"edit": edit, "force": True})
     fleet = FleetStore(redis)
     await fleet.announce_gateway(GATEWAY.model_copy(update={"revision": 0}))
     asking = asyncio.create_task(found_in(api))
