@@ -144,17 +144,17 @@ async def check(
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise CallerError("invalid_document", problems[0] + more, problems=problems)
-    if refusals and not force:
-        raise CallerError("refused", "; ".join(refusals), refusals=refusals, without_workers=lacking)
     broken: list[Broken] = []
     for item in planned:
         if item.route is not None and item.is_change:
             broken += await broken_by_change(
                 parts, before=item.stored.route, after=item.route, is_return=item.is_return
             )
-    if overridden := refuse(broken, force=force, reason=reason, role=role):
-        first = planned[0].stored.model
-        warnings[first] += overridden
+    overridden = refuse(broken, force=force, reason=reason, role=role)
+    if refusals and not force:  # after policy: nobody shall start workers for what it refuses
+        raise CallerError("refused", "; ".join(refusals), refusals=refusals, without_workers=lacking)
+    if overridden:
+        warnings[planned[0].stored.model] += overridden
     return warnings
 
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import resource
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from gateway.contract import keys
 from gateway.contract.access import Key
 from gateway.contract.pool import Lease, WorkerState
 from gateway.contract.route import Route
+from gateway.control.applied import wait_until_served
 from gateway.control.doctor import Disk, Seen
 from gateway.control.door import key_in, turns_on
 from gateway.control.parts import Parts
@@ -23,6 +25,7 @@ from gateway.control.stored import readable
 from gateway.core.check import shares
 
 CONNECT_S = 1.0
+SWITCH_S = 1.0  # gateways that are just about to switch are not behind
 AT_ONCE = 50  # connections that are tried
 MOST = 500  # workers that are tried
 
@@ -31,6 +34,8 @@ Readable = tuple[Route | None, tuple[str, ...]]
 
 async def examine(parts: Parts, pools: Sequence[Pool], *, with_keys: bool) -> Seen:
     """Raises `UpstreamError("store_away")`: without Redis there is nothing else to look at."""
+    revision = await parts.documents.revision()
+    await wait_until_served(parts.fleet, revision, within_s=SWITCH_S, since=time.perf_counter())
     now_ms, gateways = await parts.fleet.known_gateways()
     fleet = await parts.fleet.workers()
     settings = parts.settings
@@ -45,7 +50,7 @@ async def examine(parts: Parts, pools: Sequence[Pool], *, with_keys: bool) -> Se
     return Seen(
         redis=await parts.server.condition(),
         now_ms=now_ms,
-        revision=await parts.documents.revision(),
+        revision=revision,
         gateways=gateways,
         leases=[*fleet.leases, *fleet.ended],
         unreachable=await _unreachable(fleet.leases),

@@ -142,7 +142,8 @@ def _other_content(version: Version, known: Envelope, differing: list[str]) -> C
     return ConflictError(
         "conflict",
         f"version {version.version} of {version.model} was registered by {known.author} with other content "
-        f"({', '.join(differing)}): a version never changes, choose another name for this one",
+        f"({', '.join(differing)}): a version never changes; give what it was registered with "
+        f"(`turnout model show {version.model} {version.version}`), or choose another name for this one",
         model=version.model,
         current_revision=known.revision,
         author=known.author,

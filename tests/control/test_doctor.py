@@ -1,5 +1,6 @@
 """Each thing that can be wrong, done to a real installation or to what was seen of one."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -172,3 +173,15 @@ async def test_a_gateway_that_says_nothing_any_more_is_found(api: httpx2.AsyncCl
     found = await found_in(api)
     assert "has said nothing for" in found["gateway_silent"]["what"]
     assert "no_gateway" not in found
+
+
+async def test_a_gateway_that_is_about_to_switch_is_not_behind(api: httpx2.AsyncClient, redis: Redis) -> None:
+    await add_versions(redis, "1")
+    edit = {"kind": "split", "split": split(("1", 100))}  # a commit that it hears of while the doctor looks
+    await api.post("/routes/digits/edit", json={"edit": edit, "force": True})
+    fleet = FleetStore(redis)
+    await fleet.announce_gateway(GATEWAY.model_copy(update={"revision": 0}))
+    asking = asyncio.create_task(found_in(api))
+    await asyncio.wait([asking], timeout=0.1)
+    await fleet.announce_gateway(GATEWAY.model_copy(update={"revision": 10**6}))
+    assert "gateway_behind" not in await asking

@@ -204,8 +204,8 @@ async def approve(
     if digest != wish.dossier:
         raise CallerError(
             "refused",
-            f"what is known of version {version} has changed since you looked: see "
-            f"`turnout model dossier {model} {version}` and approve that",
+            f"what is known of version {version} has changed since you looked, or the plan is another: see "
+            f"`turnout model dossier {model} {version}`, with the same --plan, and approve that",
             rules=["approvals.dossier"],
             hash=digest,
         )

@@ -16,7 +16,7 @@ from gateway.contract import keys
 from gateway.contract.access import Role
 from gateway.contract.errors import CallerError, ConflictError, UpstreamError
 from gateway.contract.plan import Plan
-from gateway.contract.pool import Keep
+from gateway.contract.pool import Keep, Lease
 from gateway.contract.rollout import Rollout
 from gateway.control.governance import broken_by_plan, refuse
 from gateway.control.parts import Parts
@@ -74,6 +74,7 @@ async def start(
     await _check(parts, plan, stored)
     refuse(await broken_by_plan(parts, plan), force=force, reason=reason, role=role)
     fleet = await parts.fleet.workers()
+    await _check_workers(parts, plan, fleet.leases)
     made = started(
         plan,
         route=stored.route,
@@ -226,13 +227,18 @@ async def _check(parts: Parts, plan: Plan, stored: Stored) -> None:
     versions = await versions_of(parts.documents, plan.model)
     if not versions:
         raise unknown_model(plan.model)
-    ready = ready_workers((await parts.fleet.workers()).leases, versions)
     problems = [*_versions(plan, set(versions)), *_route(plan, stored)]
     if plan.webhooks and not parts.settings.webhook_secret:
         problems.append("webhooks: nothing signs them; set `control.webhook_secret`")
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise CallerError("invalid_document", problems[0] + more, problems=problems)
+
+
+async def _check_workers(parts: Parts, plan: Plan, leases: Sequence[Lease]) -> None:
+    """After policy: nobody shall start workers for what it refuses."""
+    assert plan.model is not None
+    ready = ready_workers(leases, await versions_of(parts.documents, plan.model))
     lacking = [version for version in (plan.candidate, plan.baseline) if version and not ready.get(version)]
     if lacking:
         raise CallerError(

@@ -17,6 +17,7 @@ from typing import assert_never
 from gateway.contract import keys
 from gateway.contract.alias import MAX_SENTENCE, UNANSWERED, Answer, Following, follower
 from gateway.contract.errors import CallerError, ConflictError, FencedError, TurnoutError
+from gateway.contract.pool import Keep
 from gateway.contract.rollout import Rollout
 from gateway.contract.route import Route
 from gateway.control.change import Planned, check, document_of
@@ -25,9 +26,9 @@ from gateway.control.rollouts.commands import abort_by_follower, start
 from gateway.control.rollouts.followed import Followed, read_followed
 from gateway.control.rollouts.templates import Templates
 from gateway.control.stored import read_stored
-from gateway.control.wanted import asked_until_ms
+from gateway.control.wanted import asked_until_ms, readable_wanted
 from gateway.control.wanted import start as start_workers
-from gateway.core.follow import ChangeRoute, Note, Rest, StartRollout, Supersede, decide, is_new
+from gateway.core.follow import ChangeRoute, Note, Rest, StartRollout, Supersede, decide
 from gateway.core.plans import plan_for
 from gateway.store.documents import Change, new_operation_id
 
@@ -114,24 +115,30 @@ class Follower:
             rules = tuple(error.data.get("rules", ()))
             answer = Answer.REFUSED if rules else Answer.WAITING
             said = "; ".join(error.data.get("refusals", ())) or error.message  # without how to force it
-            if is_new(found.follow, found.seen):
+            try:
                 await self._ask_for_workers(found, error.data.get("without_workers", ()))
+            except ConflictError:
+                raise
+            except CallerError as nobody:  # somebody wants none of them
+                said = nobody.message
             await self._note(found, answer, said, rules=rules, fence=fence)
             return False
         return True
 
     async def _ask_for_workers(self, found: Followed, lacking: Iterable[Mapping[str, str]]) -> None:
-        """Once for each move; they stay warm for so long that a later look finds them."""
+        """Not while somebody's wish for them lasts: so a wish is made once, and again when a move waited
+        for so long (for an approval, a freeze) that they have stopped meanwhile."""
         now_ms = (await self._parts.fleet.workers()).now_ms
         until_ms = asked_until_ms(now_ms, keep_warm_s=self._parts.settings.keep_warm_s)
+        documents = self._parts.documents
         for item in lacking:
-            await start_workers(
-                self._parts.documents,
-                item["model"],
-                item["version"],
-                until_ms=until_ms,
-                author=follower(found.follow.alias),
-            )
+            model, version = item["model"], item["version"]
+            wish = readable_wanted(await documents.get(keys.wanted_field(model, version)))
+            lasts = wish is not None and (wish.keep is Keep.ALWAYS or wish.asked_until_ms > now_ms)
+            if wish is None or not wish.workers or not lasts:
+                await start_workers(
+                    documents, model, version, until_ms=until_ms, author=follower(found.follow.alias)
+                )
 
     async def _supersede(self, found: Followed, act: Supersede, *, fence: int) -> None:
         await abort_by_follower(

@@ -127,6 +127,36 @@ async def test_a_version_without_a_worker_is_waited_for(world: World) -> None:
     assert (await world.rollout()).candidate == "9"
 
 
+@pytest.mark.parametrize("plan", [PLAN, None])
+async def test_an_approval_that_comes_after_the_workers_have_stopped_asks_for_them_again(
+    world: World, plan: str | None
+) -> None:
+    controller = await followed(world, plan=plan)
+    await add_versions(world.redis, "9")
+    await put_policy(world, answers=["approved"])
+    await move(world, "9")
+    await looked(world, controller)
+    assert (await told(world))["state"] == "refused"  # before anybody starts workers for nothing
+    documents = Documents(world.redis)
+    assert await documents.get(keys.wanted_field("digits", "9")) is None
+    await remove_policy(world)
+    await looked(world, controller)
+    assert (await told(world))["state"] == "waiting"
+    wish = await documents.get(keys.wanted_field("digits", "9"))
+    assert wish is not None, "nobody asks for the workers that it waits for"
+
+
+async def test_who_wants_no_workers_of_the_version_is_what_the_route_says_it_waits_for(world: World) -> None:
+    controller = await followed(world)
+    await add_versions(world.redis, "9")
+    reply = await world.api.put(f"/models/{MODEL}/versions/9/workers", json={"workers": 0})
+    assert reply.status_code == 200, reply.text
+    await move(world, "9")
+    await looked(world, controller)
+    found = await told(world)
+    assert (found["state"], "is to have no workers" in found["sentence"]) == ("waiting", True)
+
+
 async def test_a_move_back_while_the_rollout_goes_on_takes_it_back_at_once(world: World) -> None:
     controller = await followed(world)
     before = await world.served()
