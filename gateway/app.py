@@ -19,7 +19,7 @@ import httpx2
 
 from gateway.children import Child, Kept, Program, Say, rotate, tail
 from gateway.contract.errors import CallerError, TurnoutError
-from gateway.settings import Settings, embedded_redis_url
+from gateway.settings import DEFAULT_DATA_DIR, Settings, embedded_redis_url
 from gateway.store.embedded import EmbeddedServer
 
 READY_S = 30.0  # for each process; on a small, busy machine Python alone takes seconds to load
@@ -72,7 +72,8 @@ def place_of(settings: Settings, config: Path | None) -> Place:
             "use 127.0.0.1 and a proxy in front of it, or run `turnout control` and `gateway` yourself.",
         )
     data_dir = settings.data_dir.absolute()
-    is_embedded = settings.redis_url == embedded_redis_url(data_dir)
+    # A file of settings that spells out the default still means our own, wherever the data lie.
+    is_embedded = settings.redis_url in (embedded_redis_url(data_dir), embedded_redis_url(DEFAULT_DATA_DIR))
     return Place(
         data_dir=data_dir,
         host=settings.control.host,

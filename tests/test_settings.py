@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from gateway.app import place_of
 from gateway.contract.errors import CallerError
 from gateway.settings import Settings, config_dir, load
 
@@ -161,3 +162,11 @@ def test_an_unknown_name_is_told_once_with_the_near_one(tmp_path: Path) -> None:
         "gateway.prot: there is no such setting; did you mean gateway.port?",
         "metrics_port: there is no such setting; did you mean gateway.metrics_port?",
     ]
+
+
+def test_up_with_the_commented_file_and_another_data_dir_keeps_its_own_redis(tmp_path: Path) -> None:
+    file = config_dir() / "turnout.yaml"  # it spells out the address of the usual data directory
+    place = place_of(load(file, flags={"data_dir": tmp_path}), file)
+    assert (place.redis_url, place.data_dir) == (None, tmp_path)
+    outside = load(file, flags={"data_dir": tmp_path, "redis_url": "redis://127.0.0.1:6379"})
+    assert place_of(outside, file).redis_url == "redis://127.0.0.1:6379"

@@ -129,13 +129,13 @@ def _readable(envelope: Envelope) -> Version | None:
 
 
 def _differing(version: Version, known: Envelope) -> list[str]:
-    """Names of fields. What the source said the first time stays: a repeated registration may find the same
-    bytes under another branch."""
+    """Names of fields. What is not said this time stays, and so does what the source said the first time: a
+    repeated registration may find the same bytes under another branch."""
     new: dict[str, Any] = version.model_dump(mode="json")
     old = _readable(known)
     before: dict[str, Any] = {} if old is None else old.model_dump(mode="json")
     ignored = {"lineage", "producer", "opsets"}
-    return sorted(name for name in new if name not in ignored and new[name] != before.get(name))
+    return sorted(name for name in new if name not in ignored and new[name] and new[name] != before.get(name))
 
 
 def _other_content(version: Version, known: Envelope, differing: list[str]) -> ConflictError:

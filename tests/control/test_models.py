@@ -117,6 +117,8 @@ async def test_the_same_content_again_changes_nothing_and_other_content_is_a_con
     assert (changed["status"], changed["code"], changed["author"]) == (409, "conflict", "ana@desk")
     assert changed["changes"] == ["digest", "signature"]
     assert (await put(api, "1", digest=digest, owner="bo"))["status"] == 409
+    silent = await put(api, "1", digest=digest)  # a pipeline that does not say whose it is
+    assert (silent["status"], silent["changed"], silent["owner"]) == (200, False, "ana")
 
 
 async def test_registering_again_keeps_the_number_of_workers_unless_it_is_given(
