@@ -76,7 +76,7 @@ def result(run: Run, tally: Tally, *, at_ms: int, interrupted: bool, problems: l
         },
         "driver": driver,
         "series": _series(run.phases, tally, run.step_s, is_open=is_open),
-        "warnings": [*problems, *_warnings(driver, tally, is_open=is_open)],
+        "warnings": [*problems, *_nobody(run, tally), *_warnings(driver, tally, is_open=is_open)],
     }
 
 
@@ -151,6 +151,13 @@ def _driver(tally: Tally, intended: int | None) -> dict[str, Any]:
         "rate_off": rate_off,
         "is_bottleneck": max(shares, default=0.0) > BUSY_SHARE or (lag_ms["p99"] or 0.0) > LAG_MS,
     }
+
+
+def _nobody(run: Run, tally: Tally) -> list[str]:
+    refused = sum(found.errors["refused"] for found in tally.versions.values())
+    if not refused or tally.answered:
+        return []
+    return [f"nothing listens at {run.url}: is the gateway there? --url says where it is"]
 
 
 def _warnings(driver: dict[str, Any], tally: Tally, *, is_open: bool) -> list[str]:

@@ -96,6 +96,8 @@ MISTAKES = [
     (("split", "digits", "1=90", "2=10"), "turnout route split digits 1=90 2=10"),
     (("list", "models"), "turnout model list"),
     (("split", "route", "digits"), "turnout route split digits"),
+    (("key", "rm", "0123456789"), "turnout key revoke 0123456789"),
+    (("route", "remove", "digits"), "turnout route delete digits"),
     (("status", "--jsno"), "turnout status --json"),
     (("pools", "scal", "digits", "2", "3"), "turnout pools scale digits 2 3"),
     (("pools", "scale", "digits", "2", "3", "--wait-ss=4"), "turnout pools scale digits 2 3 --wait-s=4"),
