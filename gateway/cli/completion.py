@@ -108,9 +108,9 @@ def _keys(ctx: click.Context) -> Iterator[str]:
 
 
 def _scenarios(ctx: click.Context) -> Iterator[str]:
-    from gateway.settings import config_dir  # takes a moment to load
+    from gateway.cli.loadtest_scenario import scenario_names  # takes a moment to load
 
-    yield from sorted(path.stem for path in (config_dir() / "loadtests").glob("*.yaml"))
+    yield from scenario_names()
 
 
 # What a parameter is called in the help of its command -> its names.

@@ -26,7 +26,7 @@ def result(run: Run, tally: Tally, *, at_ms: int, interrupted: bool, problems: l
     intended = _intended(run, seconds) if is_open else None
     everything = _sum_of(tally)
     is_even = run.scenario.arrivals == "even"  # of chance arrivals only the expected number is known
-    driver = _driver(tally, intended if is_even else None)
+    driver = _driver(tally, intended if is_even and not interrupted else None)
     return {
         "turnout_loadtest": FORMAT,
         "at_ms": at_ms,
@@ -154,10 +154,11 @@ def _driver(tally: Tally, intended: int | None) -> dict[str, Any]:
 
 
 def _nobody(run: Run, tally: Tally) -> list[str]:
-    refused = sum(found.errors["refused"] for found in tally.versions.values())
-    if not refused or tally.answered:
+    errors = _sum_of(tally).errors
+    if tally.answered or not (errors["refused"] or errors["404"]):
         return []
-    return [f"nothing listens at {run.url}: is the gateway there? --url says where it is"]
+    told = "nothing listens" if errors["refused"] else "what listens is no gateway"
+    return [f"{told} at {run.url}: --url says where the gateway is"]
 
 
 def _warnings(driver: dict[str, Any], tally: Tally, *, is_open: bool) -> list[str]:
