@@ -1,5 +1,6 @@
 """What all commands share, against a real control server: dry runs, watching, questions, hints."""
 
+import contextlib
 import json
 import sys
 import time
@@ -8,7 +9,10 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.cli import grammar
+from gateway.cli.client import ControlClient
+from gateway.cli.hints import hint
 from gateway.contract import keys
+from gateway.contract.errors import CallerError
 from gateway.store.connection import ask
 from tests.cli.conftest import Installation, Run
 
@@ -88,6 +92,12 @@ def test_a_model_that_is_nearly_right_is_named(run: Run) -> None:
     assert (split.code, "did you mean digits?" in split.err) == (2, True)
     other = run("model", "show", "x9")
     assert "models are: digits" in other.err
+
+
+def test_the_address_of_something_else_is_doubted() -> None:
+    error = CallerError("not_found", "Nothing is at /api/v1/status.")
+    with contextlib.closing(ControlClient("http://127.0.0.1:8080", wait_s=0, key=None)) as client:
+        assert "is http://127.0.0.1:8080 a control API?" in (hint(error, client) or "")
 
 
 MISTAKES = [
