@@ -19,6 +19,7 @@ import click
 from gateway.contract.errors import TurnoutError
 
 FOLDED = 20  # columns of a terminal: what is wider is folded where there is no room
+LAST = 8  # what the last column is folded to at most
 GAP = 2
 _FRAME: ContextVar[io.StringIO | None] = ContextVar("frame", default=None)
 
@@ -133,7 +134,10 @@ def _rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         index == len(columns) - 1 or (width > FOLDED and not name.endswith(">"))
         for index, (name, width) in enumerate(zip(columns, widths, strict=True))
     ]
-    least = sum(min(width, FOLDED) if fold else width for width, fold in zip(widths, folds, strict=True))
+    least = sum(
+        min(width, FOLDED) if fold else width for width, fold in zip(widths[:-1], folds, strict=False)
+    )
+    least += min(widths[-1], LAST)
     if least + GAP * (len(columns) - 1) > console.width:
         _records(columns, rows)
         return

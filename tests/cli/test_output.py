@@ -123,3 +123,12 @@ def test_a_terminal_that_is_too_narrow_costs_no_digit(
     told = capsys.readouterr().out
     for word in ("version", "requests", "382", "92.7 ms", "100.0% right", *why.split()):
         assert word in told
+
+
+def test_versions_stay_side_by_side_where_the_last_column_can_fold(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    Output(is_json=False).table(("version", "requests>", "accuracy"), [["1", "3652", "84.1% [82.0 86.0]"]])
+    assert "3652  84.1%" in capsys.readouterr().out
