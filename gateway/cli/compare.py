@@ -86,6 +86,10 @@ def compare(
     _agreements(session, found["agreements"])
     for verdict in found["verdicts"]:
         out.line(verdict["sentence"])
+    if sum(row["role"] == "primary" for row in scored) > 1:
+        out.advise(
+            ("earlier:", f"turnout route history {model}"), ("undo last:", f"turnout route rollback {model}")
+        )
     if plot is not None:
         _plot(session, model, versions, since, plot)
     return 0

@@ -107,6 +107,12 @@ def _keys(ctx: click.Context) -> Iterator[str]:
     yield from (item["key_id"] for item in _listed(ctx, "keys", "keys"))
 
 
+def _scenarios(ctx: click.Context) -> Iterator[str]:
+    from gateway.cli.loadtest_scenario import scenario_names  # takes a moment to load
+
+    yield from scenario_names()
+
+
 # What a parameter is called in the help of its command -> its names.
 _FINDERS: dict[str, Callable[[click.Context], Iterator[str]]] = {
     "MODEL": _models,
@@ -118,6 +124,7 @@ _FINDERS: dict[str, Callable[[click.Context], Iterator[str]]] = {
     "POLICY": _policies,
     "NAME|FILE": _plans,
     "ID": _keys,
+    "NAME|FILE.YAML": _scenarios,
 }
 
 

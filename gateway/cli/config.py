@@ -73,12 +73,12 @@ def show(
 
 @config.command()
 @click.option(
-    "-f", "--file", "path", required=True, type=click.Path(path_type=Path), metavar="FILE",
-    help="Settings (YAML).",
+    "-f", "--file", "path", type=click.Path(path_type=Path), metavar="FILE",
+    help="Settings (YAML). Without it the environment alone is checked.",
 )  # fmt: skip
 @_JSON
 @local
-def check(path: Path, as_json: bool) -> int:
+def check(path: Path | None, as_json: bool) -> int:
     """Would a process start with this file and this environment? Exit code 2 if not, with every problem."""
     from gateway.settings import load
 
@@ -88,7 +88,7 @@ def check(path: Path, as_json: bool) -> int:
     except CallerError as error:
         return _refuse(out, error)
     out.value({"ok": True, "problems": []})
-    out.line(f"{path}: nothing is wrong with it")
+    out.line(f"{'the environment' if path is None else path}: nothing is wrong with it")
     return 0
 
 

@@ -27,6 +27,8 @@ def near(word: str, known: Iterable[str]) -> list[str]:
 
 def hint(error: TurnoutError, client: "ControlClient | None") -> str | None:
     """A sentence beside the error's own."""
+    if error.code == "not_found" and client is not None and error.message.startswith("Nothing is at"):
+        return f"is {client.url} a control API? `--control-url` or TURNOUT_CONTROL_URL says where it is"
     words = _names_in(error)
     if not words or client is None:
         return None

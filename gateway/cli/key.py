@@ -9,7 +9,7 @@ import click
 from gateway.cli.grammar import REASON, changing, reading
 from gateway.cli.session import Session, operator, report_applied
 from gateway.cli.words import age, moment
-from gateway.contract.access import Role
+from gateway.contract.access import KEY_ID_PATTERN, Role
 
 _DURATION = re.compile(r"([0-9]+)([smhd])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -89,6 +89,8 @@ def list_keys(session: Session) -> int:
 @operator
 def revoke(session: Session, key_id: str, reason: str) -> int:
     """End a key now; returns when every gateway refuses it."""
+    if not re.fullmatch(KEY_ID_PATTERN, key_id):
+        raise click.UsageError(f"{key_id!r} is no key's id: `turnout key list` shows them")
     done = session.client.delete("keys", key_id, reason=reason)
     session.out.value(done)
     session.out.line(f"key {key_id} ({done['name'] or 'unreadable'}) is revoked")

@@ -53,14 +53,21 @@ def _units(found: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, An
 def _scenario_file(name: str) -> Path:
     if name.endswith((".yaml", ".yml", ".json")) or "/" in name:
         return Path(name)
-    folder = config_dir() / "loadtests"
-    file = folder / f"{name}.yaml"
-    if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+    known = scenario_names()
+    if name not in known:
         raise click.UsageError(
-            f"no scenario is called {name} (there are: {known}); a file's name ends in .yaml"
+            f"no scenario is called {name} (there are: {', '.join(known)}); a file's name ends in .yaml"
         )
-    return file
+    return _folder() / f"{name}.yaml"
+
+
+def scenario_names() -> list[str]:
+    """Of those that come with Turnout."""
+    return sorted(path.stem for path in _folder().glob("*.yaml"))
+
+
+def _folder() -> Path:
+    return config_dir() / "loadtests"
 
 
 def seconds(text: str) -> float:

@@ -13,6 +13,8 @@ from gateway.cli.hints import near
 
 _NO_COMMAND = re.compile(r"No such command '(.*)'\.")
 _NO_OPTION = re.compile(r"No such option:? '?(--?[^' ]+)'?")
+# Verbs that take something away: who types one of them means the one that its noun has.
+_TAKE_AWAY = ("rm", "remove", "delete", "del", "revoke", "erase")
 
 
 def show(error: click.ClickException, argv: Sequence[str]) -> None:
@@ -64,7 +66,9 @@ def _commands(ctx: click.Context, word: str, argv: Sequence[str]) -> list[str]:
         swapped = [path for path in words if path[1] == word and near(after[0], [path[0]])]
         if swapped:
             return [_line([], path, after[1:]) for path in swapped]
-    meant = near(word, group.list_commands(ctx))
+    known = group.list_commands(ctx)
+    alike = [name for name in known if name in _TAKE_AWAY] if word in _TAKE_AWAY else []
+    meant = alike or near(word, known)
     if meant:
         return [_line(before, [name], after) for name in meant]
     same = [path for path in words if path[1] == word]

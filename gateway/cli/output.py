@@ -12,12 +12,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from gateway.contract.errors import TurnoutError
 
+FOLDED = 20  # columns of a terminal: what is wider is folded where there is no room
+LAST = 8  # what the last column is folded to at most
+GAP = 2
 _FRAME: ContextVar[io.StringIO | None] = ContextVar("frame", default=None)
 
 
@@ -61,8 +64,18 @@ class Output:
         if not self.is_json:
             _echo(f"turnout: {text}", err=True)
 
+    def advise(self, *steps: tuple[str, str]) -> None:
+        """What may be typed next, each with what for: to somebody who looks, so into no pipe or file."""
+        if self.is_json or _FRAME.get() is not None or not (sys.stdout.isatty() and sys.stderr.isatty()):
+            return
+        for what_for, command in steps:
+            _echo(f"{what_for:<10} {command}", err=True)
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str = "nothing") -> None:
-        """A column whose name ends in `>` is aligned to the right; only the last one may be folded."""
+        """A column whose name ends in `>` is aligned to the right.
+
+        On a terminal long texts are folded; where even so it does not fit, each cell gets a line.
+        """
         if self.is_json:
             return
         texts = [["" if cell is None else str(cell) for cell in row] for row in rows]
@@ -111,16 +124,39 @@ def _rich(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for index, name in enumerate(columns):
-        table.add_column(
-            name.rstrip(">"),
-            justify="right" if name.endswith(">") else "left",
-            overflow="fold",
-            no_wrap=index < len(columns) - 1,
-        )
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
     collected = _FRAME.get()
     forced = None if collected is None else True  # a frame ends up on the terminal
-    Console(file=collected, force_terminal=forced, no_color=not is_coloured()).print(table)
+    console = Console(file=collected, force_terminal=forced, no_color=not is_coloured())
+    widths = [
+        max(map(len, cells)) for cells in zip([name.rstrip(">") for name in columns], *rows, strict=True)
+    ]
+    folds = [
+        index == len(columns) - 1 or (width > FOLDED and not name.endswith(">"))
+        for index, (name, width) in enumerate(zip(columns, widths, strict=True))
+    ]
+    least = sum(
+        min(width, FOLDED) if fold else width for width, fold in zip(widths[:-1], folds, strict=False)
+    )
+    least += min(widths[-1], LAST)
+    if least + GAP * (len(columns) - 1) > console.width:
+        _records(columns, rows)
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    for name, fold in zip(columns, folds, strict=True):
+        justify: Literal["left", "right"] = "right" if name.endswith(">") else "left"
+        table.add_column(name.rstrip(">"), justify=justify, overflow="fold", no_wrap=not fold)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console.print(table)
+
+
+def _records(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """One line a cell: a number that lost its last digit would be a lie."""
+    names = [name.rstrip(">") for name in columns]
+    width = max(map(len, names))
+    for number, row in enumerate(rows):
+        if number:
+            _echo("")
+        for name, cell in zip(names, row, strict=True):
+            if cell:
+                _echo(f"{name:<{width}}  {cell}")

@@ -100,6 +100,7 @@ def plot_shares(report: Report, figure: Any) -> Any:
 def plot_rates(series: Sequence[Mapping[str, Any]], figure: Any) -> Any:
     """A load test's requests a second: asked for, sent and failed, drawn into this figure."""
     axes = figure.add_subplot()
+    series = _until_its_end(series)
     times = [point["at_s"] for point in series]
     if series and series[0]["intended"] is not None:
         asked = [point["intended"] for point in series]
@@ -111,6 +112,14 @@ def plot_rates(series: Sequence[Mapping[str, Any]], figure: Any) -> Any:
     axes.set_xlabel("seconds from the start")
     axes.legend()
     return figure
+
+
+def _until_its_end(series: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The last step again at its end: a step is drawn up to the next point."""
+    if len(series) < 2:
+        return series
+    last, before = series[-1], series[-2]
+    return [*series, {**last, "at_s": 2 * last["at_s"] - before["at_s"]}]
 
 
 def plot_latencies(series: Sequence[Mapping[str, Any]], figure: Any) -> Any:

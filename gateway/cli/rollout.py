@@ -68,6 +68,10 @@ def start(
         session.out.line("nothing is wrong with it; this was a dry run, and nothing was started")
     for line in lines(found):
         session.out.line(line)
+    if not (is_followed or dry_run):
+        session.out.advise(
+            ("follow:", f"turnout rollout watch {model}"), ("stop:", f"turnout rollout abort {model}")
+        )
     return follow(session, model, found, is_told=watch) if is_followed else 0
 
 

@@ -8,7 +8,7 @@ import click
 from gateway.cli.alias import resolve_aliases
 from gateway.cli.files import read_documents
 from gateway.cli.grammar import YES, confirm, reading
-from gateway.cli.session import How, Session, mutating, operator, report_applied, report_change
+from gateway.cli.session import How, Session, advise_after, mutating, operator, report_applied, report_change
 from gateway.cli.starting import with_workers
 from gateway.cli.words import (
     age,
@@ -203,6 +203,7 @@ def history(session: Session, model: str, limit: int) -> int:
         if not session.out.is_json
         else [],
     )
+    session.out.advise(("put back:", f"turnout route rollback {model} --to REVISION"))
     return 0
 
 
@@ -237,7 +238,9 @@ def _edit(session: Session, model: str, edit: Mapping[str, Any], how: How) -> in
     )
     session.out.value(result)
     report_change(session, result, how=how)
-    return report_applied(session, result["applied"], result["revision"])
+    code = report_applied(session, result["applied"], result["revision"])
+    advise_after(session, result)
+    return code
 
 
 def _condition(header: str) -> dict[str, Any]:

@@ -149,6 +149,19 @@ def report_change(session: Session, result: Mapping[str, Any], *, how: How) -> N
         out.warning(warning)
 
 
+def advise_after(session: Session, result: Mapping[str, Any]) -> None:
+    """Where a route's change is seen, undone and found again. The revision is named, since a second plain
+    `rollback` undoes the first."""
+    if not result["changed"] or result["dry_run"]:
+        return
+    model, before = result["model"], result["previous_revision"]
+    session.out.advise(
+        ("effect:", f"turnout compare {model}"),
+        *([("undo:", f"turnout route rollback {model} --to {before}")] if before else []),
+        ("record:", f"turnout audit show {result['revision']}"),
+    )
+
+
 def report_applied(session: Session, applied: Mapping[str, Any] | None, revision: int | None) -> int:
     """`2/2 gateways at revision 42, 6 ms`; exit code 1 if some are behind."""
     out = session.out

@@ -45,7 +45,7 @@ def _lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     lines += [
         ("gateways", gateways),
         ("workers", f"{found['workers_ready']} of {found['workers_wanted']} ready"),
-        ("models", f"{found['models']}, {found['routes']} with a route"),
+        ("models", f"{found['models']}, {found['routes']} with a route (`turnout route list`)"),
         ("rollouts", f"{found['rollouts']} going on" if found["rollouts"] else "none"),
         ("redis", found["redis"]),
         ("changed", _changed(found["last_change"])),

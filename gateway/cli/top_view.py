@@ -107,7 +107,7 @@ def listed(
     is_wide = width >= NARROW
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for index, column in enumerate(COLUMNS):
-        mark = ("^" if view.is_reversed else "v") if index == view.sort else ""
+        mark = ("▴" if view.is_reversed else "▾") if index == view.sort else ""
         table.add_column(
             column.title + mark, justify="right" if column.is_right else "left", no_wrap=True, overflow="crop"
         )

@@ -40,6 +40,7 @@ class Seen:
     """
 
     redis: Condition
+    redis_cli: str  # what reaches that server from a shell
     now_ms: int  # by Redis' clock
     revision: int
     gateways: Sequence[Presence]  # the silent ones, too
@@ -62,7 +63,7 @@ class Seen:
 def findings(seen: Seen) -> list[Finding]:
     """The gravest first."""
     found = [
-        *judged(seen.redis),
+        *judged(seen.redis, cli=seen.redis_cli),
         *_clocks(seen),
         *_gateways(seen),
         *_workers(seen),

@@ -13,8 +13,9 @@ SLOW_PING_MS = 5.0
 FULL = 0.9  # share of maxmemory
 
 
-def judged(redis: Condition) -> Iterator[Finding]:
-    yield from _persistence(redis)
+def judged(redis: Condition, *, cli: str) -> Iterator[Finding]:
+    """`cli`: what an operator types to speak to this server, `redis-cli -s PATH` for instance."""
+    yield from _persistence(redis, cli)
     name = f"{redis.name} {'.'.join(map(str, redis.version))}"
     if redis.version < OLDEST:
         yield Finding(
@@ -37,37 +38,37 @@ def judged(redis: Condition) -> Iterator[Finding]:
         yield Finding(
             Severity.CRITICAL, "redis_eviction", f"Redis' maxmemory-policy is {redis.policy}",
             "When its memory is full it deletes keys, and routes are keys.",
-            "redis-cli CONFIG SET maxmemory-policy noeviction && redis-cli CONFIG REWRITE",
+            f"{cli} CONFIG SET maxmemory-policy noeviction && {cli} CONFIG REWRITE",
         )  # fmt: skip
     if redis.maxmemory_bytes and redis.used_bytes > FULL * redis.maxmemory_bytes:
         share = redis.used_bytes / redis.maxmemory_bytes
         yield Finding(
             Severity.CRITICAL, "redis_memory", f"Redis uses {share:.0%} of its maxmemory",
             "At 100 % it refuses every write: no labels, no records, no changes.",
-            f"redis-cli CONFIG SET maxmemory {2 * redis.maxmemory_bytes}, or shorten record.ttl_s of routes",
+            f"{cli} CONFIG SET maxmemory {2 * redis.maxmemory_bytes}, or shorten record.ttl_s of routes",
         )  # fmt: skip
     if redis.ping_ms > SLOW_PING_MS:
         yield Finding(
             Severity.WARNING, "redis_latency", f"Redis answers a PING in {redis.ping_ms:g} ms (median of 5)",
             "Above 250 ms gateways give calls up; records and labels wait longer in memory.",
-            "redis-cli SLOWLOG GET 10; redis-cli --latency-history",
+            f"{cli} SLOWLOG GET 10; {cli} --latency-history",
         )  # fmt: skip
 
 
-def _persistence(redis: Condition) -> Iterator[Finding]:
+def _persistence(redis: Condition, cli: str) -> Iterator[Finding]:
     if not redis.has_aof:
         severity = Severity.CRITICAL if redis.saves == "" else Severity.WARNING
         kept = "nothing" if redis.saves == "" else "what the last snapshot (RDB) has"
         yield Finding(
             severity, "redis_persistence", "Redis writes no append-only file (appendonly no)",
             f"After a restart there is {kept}: routes, labels and the audit since are gone.",
-            "redis-cli CONFIG SET appendonly yes && redis-cli CONFIG REWRITE",
+            f"{cli} CONFIG SET appendonly yes && {cli} CONFIG REWRITE",
         )  # fmt: skip
     elif redis.fsync == "no":
         yield Finding(
             Severity.WARNING, "redis_fsync", "Redis leaves it to the system when its file reaches the disk",
             "A power cut loses up to half a minute of changes and labels.",
-            "redis-cli CONFIG SET appendfsync everysec && redis-cli CONFIG REWRITE",
+            f"{cli} CONFIG SET appendfsync everysec && {cli} CONFIG REWRITE",
         )  # fmt: skip
     for is_well, what in (
         (redis.aof_is_well, "the last write of its append-only file"),
@@ -78,7 +79,7 @@ def _persistence(redis: Condition) -> Iterator[Finding]:
             yield Finding(
                 Severity.CRITICAL, "redis_disk", f"Redis failed at {what}",
                 "It refuses writes, or will lose them, until its disk is mended.",
-                "free space or mend the disk of Redis' directory, then redis-cli BGREWRITEAOF",
+                f"free space or mend the disk of Redis' directory, then {cli} BGREWRITEAOF",
             )  # fmt: skip
     if redis.delayed_fsyncs:
         yield Finding(

@@ -6,10 +6,12 @@ Reads only. Worker addresses come from leases, as gateways take them. Called by 
 import asyncio
 import contextlib
 import resource
+import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from gateway.contract import keys
 from gateway.contract.access import Key
@@ -49,6 +51,7 @@ async def examine(parts: Parts, pools: Sequence[Pool], *, with_keys: bool) -> Se
     required = settings.access.required
     return Seen(
         redis=await parts.server.condition(),
+        redis_cli=redis_cli(settings.redis_url),
         now_ms=now_ms,
         revision=revision,
         gateways=gateways,
@@ -67,6 +70,15 @@ async def examine(parts: Parts, pools: Sequence[Pool], *, with_keys: bool) -> Se
         rollouts=[item.rollout for item in rollouts if item is not None and not item.rollout.is_over],
         unsigned=parts.heads.problem or None,
     )
+
+
+def redis_cli(url: str) -> str:
+    """The command that speaks to this server; a password stays untold."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return f"redis-cli -s {shlex.quote(parts.path)}"
+    tls = " --tls" if parts.scheme == "rediss" else ""
+    return f"redis-cli -h {parts.hostname or '127.0.0.1'} -p {parts.port or 6379}{tls}"
 
 
 def _unserved(routes: Mapping[str, Readable], pools: Sequence[Pool]) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ def result(run: Run, tally: Tally, *, at_ms: int, interrupted: bool, problems: l
     intended = _intended(run, seconds) if is_open else None
     everything = _sum_of(tally)
     is_even = run.scenario.arrivals == "even"  # of chance arrivals only the expected number is known
-    driver = _driver(tally, intended if is_even else None)
+    driver = _driver(tally, intended if is_even and not interrupted else None)
     return {
         "turnout_loadtest": FORMAT,
         "at_ms": at_ms,
@@ -76,7 +76,7 @@ def result(run: Run, tally: Tally, *, at_ms: int, interrupted: bool, problems: l
         },
         "driver": driver,
         "series": _series(run.phases, tally, run.step_s, is_open=is_open),
-        "warnings": [*problems, *_warnings(driver, tally, is_open=is_open)],
+        "warnings": [*problems, *_nobody(run, tally), *_warnings(driver, tally, is_open=is_open)],
     }
 
 
@@ -151,6 +151,14 @@ def _driver(tally: Tally, intended: int | None) -> dict[str, Any]:
         "rate_off": rate_off,
         "is_bottleneck": max(shares, default=0.0) > BUSY_SHARE or (lag_ms["p99"] or 0.0) > LAG_MS,
     }
+
+
+def _nobody(run: Run, tally: Tally) -> list[str]:
+    errors = _sum_of(tally).errors
+    if tally.answered or not (errors["refused"] or errors["404"]):
+        return []
+    told = "nothing listens" if errors["refused"] else "what listens is no gateway"
+    return [f"{told} at {run.url}: --url says where the gateway is"]
 
 
 def _warnings(driver: dict[str, Any], tally: Tally, *, is_open: bool) -> list[str]:

@@ -48,6 +48,14 @@ def test_without_control_there_are_no_names_and_no_words(complete: Complete) -> 
     assert complete("turnout route split ", f"http://127.0.0.1:{free_port()}") == []
 
 
+def test_names_of_scenarios_need_no_control(complete: Complete) -> None:
+    assert complete("turnout loadtest digits --scenario s", "http://127.0.0.1:1") == [
+        "smoke",
+        "soak",
+        "spike",
+    ]
+
+
 def test_a_control_that_hangs_is_given_up(complete: Complete) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began_s = time.monotonic()

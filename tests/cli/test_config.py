@@ -53,6 +53,13 @@ def test_a_file_is_judged_before_a_process_starts_with_it(run: Run, tmp_path: Pa
     assert run("config", "check", "-f", file).code == 0
 
 
+def test_the_environment_alone_is_judged_as_doctor_says(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("config", "check").code == 0
+    monkeypatch.setenv("TURNOUT_GATEWAY__PORT", "x")
+    wrong = run("config", "check")
+    assert (wrong.code, "gateway.port" in wrong.err) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [(("gatewy.port",), "did you mean gateway.port?"), (("--set", "x"), "is not NAME=VALUE")],

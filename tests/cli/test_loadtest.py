@@ -8,6 +8,7 @@ import click
 import pytest
 
 from gateway.cli.loadtest_inputs import inputs_of, read_inputs
+from gateway.cli.plots import empty_figure, plot_rates
 from gateway.contract import keys
 from tests.cli.conftest import Installation, Run
 
@@ -103,3 +104,9 @@ def test_a_bench_of_a_version_without_workers_says_so(installation: Installation
     found = run("bench", "versions", "digits", "9")
     assert found.code == 1
     assert "no version 9" in found.err
+
+
+def test_the_last_second_of_a_run_is_drawn() -> None:
+    series = [{"at_s": float(at), "intended": None, "sent": 20.0, "failed": 0.0} for at in range(3)]
+    [axes] = plot_rates(series, empty_figure()).axes
+    assert max(axes.get_lines()[0].get_xdata()) == 3.0

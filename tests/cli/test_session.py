@@ -1,5 +1,6 @@
 """What all commands share, against a real control server: dry runs, watching, questions, hints."""
 
+import contextlib
 import json
 import sys
 import time
@@ -8,7 +9,10 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.cli import grammar
+from gateway.cli.client import ControlClient
+from gateway.cli.hints import hint
 from gateway.contract import keys
+from gateway.contract.errors import CallerError
 from gateway.store.connection import ask
 from tests.cli.conftest import Installation, Run
 
@@ -90,12 +94,20 @@ def test_a_model_that_is_nearly_right_is_named(run: Run) -> None:
     assert "models are: digits" in other.err
 
 
+def test_the_address_of_something_else_is_doubted() -> None:
+    error = CallerError("not_found", "Nothing is at /api/v1/status.")
+    with contextlib.closing(ControlClient("http://127.0.0.1:8080", wait_s=0, key=None)) as client:
+        assert "is http://127.0.0.1:8080 a control API?" in (hint(error, client) or "")
+
+
 MISTAKES = [
     (("stauts",), "turnout status"),
     (("route", "splt", "digits", "1=90"), "turnout route split digits 1=90"),
     (("split", "digits", "1=90", "2=10"), "turnout route split digits 1=90 2=10"),
     (("list", "models"), "turnout model list"),
     (("split", "route", "digits"), "turnout route split digits"),
+    (("key", "rm", "0123456789"), "turnout key revoke 0123456789"),
+    (("route", "remove", "digits"), "turnout route delete digits"),
     (("status", "--jsno"), "turnout status --json"),
     (("pools", "scal", "digits", "2", "3"), "turnout pools scale digits 2 3"),
     (("pools", "scale", "digits", "2", "3", "--wait-ss=4"), "turnout pools scale digits 2 3 --wait-s=4"),

@@ -76,6 +76,11 @@ def test_keys_choose_sort_open_and_go_back() -> None:
     assert view.after("left", MODELS).after("left", MODELS).sort == len(COLUMNS) - 1
 
 
+def test_the_order_is_marked_apart_from_the_column_s_name() -> None:
+    assert "model▾" in lines(View(), width=80)[2]
+    assert "req/s▴" in lines(View(sort=1, is_reversed=True), width=80)[2]
+
+
 def test_many_models_scroll_with_the_chosen_one() -> None:
     many = [model(f"m{number:03}", 1.0) for number in range(100)]
     shown = lines(View(selected="m050"), width=80, models=many, height=15)

@@ -14,6 +14,7 @@ from gateway.contract import keys
 from gateway.contract.access import Key, Role
 from gateway.contract.pool import STAMPED_HSET, Lease, Presence, WorkerState
 from gateway.control.doctor import Disk, Seen, findings
+from gateway.control.examine import redis_cli
 from gateway.control.findings import Severity
 from gateway.store.condition import Condition
 from gateway.store.fleet import FleetStore
@@ -34,7 +35,8 @@ WORKER = Lease(
     state=WorkerState.READY, started_ms=1, seen_ms=NOW_MS, at_ms=NOW_MS,
 )  # fmt: skip
 ALL_IS_WELL = Seen(
-    redis=WELL, now_ms=NOW_MS, revision=5, gateways=[GATEWAY], leases=[WORKER], unreachable=[],
+    redis=WELL, redis_cli="redis-cli -s /r", now_ms=NOW_MS, revision=5,
+    gateways=[GATEWAY], leases=[WORKER], unreachable=[],
     leader="c-1", moves_rollouts=True, disks=[Disk("/data", 50_000_000_000, 100_000_000_000)],
     files_limit=65536,
     is_loopback=True, keys_are_on=True, keys=[], pools=[], unserved=[], unreadable={}, rollouts=[],
@@ -130,7 +132,7 @@ async def test_a_server_that_evicts_or_forgets_is_found(api: httpx2.AsyncClient,
         await redis.config_set("appendonly", "no")
         found = await found_in(api)
     assert "allkeys-lru" in found["redis_eviction"]["what"]
-    assert found["redis_eviction"]["mend"].startswith("redis-cli CONFIG SET maxmemory-policy noeviction")
+    assert "redis.sock CONFIG SET maxmemory-policy noeviction" in found["redis_eviction"]["mend"]
     assert found["redis_persistence"]["severity"] == "critical"
 
 
@@ -185,3 +187,20 @@ async def test_a_gateway_that_is_about_to_switch_is_not_behind(api: httpx2.Async
     await asyncio.wait([asking], timeout=0.1)
     await fleet.announce_gateway(GATEWAY.model_copy(update={"revision": 10**6}))
     assert "gateway_behind" not in await asking
+
+
+@pytest.mark.parametrize(
+    ("url", "command"),
+    [
+        ("unix:///data/redis/redis.sock?db=1", "redis-cli -s /data/redis/redis.sock"),
+        ("redis://me:secret@cache:6380/0", "redis-cli -h cache -p 6380"),
+        ("rediss://cache", "redis-cli -h cache -p 6379 --tls"),
+    ],
+)
+def test_what_mends_redis_reaches_that_server_and_tells_no_password(url: str, command: str) -> None:
+    found = findings(
+        replace(ALL_IS_WELL, redis=replace(WELL, policy="allkeys-lru"), redis_cli=redis_cli(url))
+    )
+    assert [item.mend for item in found] == [
+        f"{command} CONFIG SET maxmemory-policy noeviction && {command} CONFIG REWRITE"
+    ]

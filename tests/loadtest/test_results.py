@@ -81,6 +81,15 @@ def test_what_was_due_and_not_sent_counts_as_an_error() -> None:
     assert any("never sent" in warning for warning in found["warnings"])
 
 
+def test_a_gateway_that_is_not_there_is_told_with_its_address() -> None:
+    where = "nothing listens at http://127.0.0.1:8080"
+    assert where in told(tally(10, failed=10))["warnings"][0]
+    assert not any(where in said for said in told(tally(1000, failed=10))["warnings"])
+    other = Tally(sent=2)
+    other.of(NO_VERSION).errors["404"] += 2  # a gateway's own 404 has a code
+    assert "what listens is no gateway" in told(other)["warnings"][0]
+
+
 def test_a_busy_or_late_driver_says_that_it_was_the_bottleneck() -> None:
     busy, late = tally(), tally()
     busy.cpu_s = {0: 1.0, 1: 9.0}
