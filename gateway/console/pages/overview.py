@@ -8,7 +8,6 @@ from typing import Any
 
 from nicegui import ui
 
-from gateway.console import meter
 from gateway.console.api import path_of
 from gateway.console.look import frame
 from gateway.console.models import ModelRows, row_of, told
@@ -18,7 +17,7 @@ from gateway.console.place import Place, Watch, session_of_page
 from gateway.contract.rollout import Phase
 
 # How often each is asked; a change of a route is seen within the second that routes have.
-_EVERY_S = {"/status": 2.0, "/routes": 1.0, "/pools": 2.0, "/rollouts": 2.0, "/traffic": 1.0}
+_EVERY_S = {"/status": 2.0, "/routes": 1.0, "/pools": 2.0, "/rollouts": 2.0, "/overview": 1.0}
 
 
 def install(place: Place) -> None:
@@ -30,8 +29,6 @@ def install(place: Place) -> None:
 class _Overview:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._meters: dict[str, meter.Meter] = {}
-        self._read_at_s = 0.0  # when the traffic was asked that is shown
 
     async def build(self) -> None:
         await self._watch.first_of(_EVERY_S)
@@ -62,18 +59,9 @@ class _Overview:
         self._none.show(not rows)
         self._heads.show(bool(rows))
         self._rows.show(rows)
-        traffic = known["/traffic"]
-        if traffic.data is not None and traffic.known_at_s != self._read_at_s:
-            self._read_at_s = traffic.known_at_s
-            self._rows.say(self._numbers(traffic.data, traffic.known_at_s))
-
-    def _numbers(self, answer: Mapping[str, Any], now_s: float) -> dict[str, dict[str, str]]:
-        found = {}
-        for model, versions in answer["models"].items():
-            one = {"first_minute": answer["first_minute"], "versions": versions}
-            rates = self._meters.setdefault(model, meter.Meter()).read(one, now_s)
-            found[model] = told(meter.total(rates), meter.failed(one))
-        return found
+        if known["/overview"].data is not None:
+            models = known["/overview"].data["models"]
+            self._rows.say({item["model"]: told(item["per_s"], item["error_share"]) for item in models})
 
 
 def _joined(routes: Sequence[dict[str, Any]], pools: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
