@@ -1,7 +1,7 @@
 """Workers first, then the change: what the command line does by itself, offered in the dialog of a change.
 
 The control API refuses traffic for versions without workers and names them. Here they are asked for and
-waited for; until one of each is ready nothing has moved. Called by `console.change` and by the page of rollouts.
+waited for; until one of each is ready nothing has moved. Called by `console.change` and where rollouts begin.
 """
 
 import asyncio

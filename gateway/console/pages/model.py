@@ -135,9 +135,8 @@ class _Model:
 
     def _draw_following(self, following: Any) -> None:
         if following is not None:
-            with card(f"Follows {following['alias']}"):
+            with ui.element("div").classes("stack").props('role="status"'):
                 show_following(self._model, following)
-                link(f"Move {following['alias']}", f"/versions?model={self._model}")
 
     def _draw_flow(self, found: tuple[tuple[Row, ...], tuple[str, ...]]) -> None:
         rows, versions = found

@@ -40,16 +40,21 @@ class Naming:
         first = sorted(aliases)[0] if aliases else USUAL
         with ui.element("div").classes("row-of"):
             self._name = ui.input("Alias", value=first).props("dense outlined maxlength=64")
-            others = [version for version in self._versions if version != aliases.get(first)]
-            to = others[-1] if others else self._versions[-1]
-            self._to = ui.select(self._versions, value=to, label="Shall mean version").props("dense outlined")
-            button("Move it …", self._propose, "quiet")
+            self._to = ui.select(self._versions, label="Version").props("dense outlined")
+            self._move = button("Move it …", self._propose, "quiet")
         self._line = command_line(self._command())
         for field in (self._name, self._to):
-            field.on_value_change(lambda _: set_command(self._line, self._command()))
+            field.on_value_change(self._check)
+        self._check()
+
+    def _check(self) -> None:
+        self._move.set_enabled(bool(self._alias_name() and self._to.value))
+        set_command(self._line, self._command())
 
     def _command(self) -> str:
-        return command("alias", "set", self._model, self._alias_name() or "ALIAS", self._to.value)
+        return command(
+            "alias", "set", self._model, self._alias_name() or "ALIAS", self._to.value or "VERSION"
+        )
 
     def _alias_name(self) -> str:
         return (self._name.value or "").strip()
@@ -66,9 +71,6 @@ class Naming:
         async def dry_run(force: bool) -> Any:
             return await self._watch.put(path, body(is_forced=force, reason=LOOKING, dry_run=True))
 
-        if not name:
-            ui.notify("Give the alias a name, such as champion", type="negative", position="top")
-            return
         try:
             look = await look_at(self._watch, self._model, dry_run)
         except ApiError as error:

@@ -1,7 +1,7 @@
 """HTTP: how many requests a model has now, for whoever asks every second; only counts are read and told.
 
 What `compare` says of the same minutes takes ten times as long, since it judges as well. Of all models
-`GET /overview` tells rates; here are counts of one, so that who looks at it alone makes nobody read the others.
+`GET /overview` tells rates; here are counts of one, so that who looks at one makes nobody read the others.
 """
 
 from typing import Any
