@@ -58,10 +58,11 @@ class Starting:
         self._told: Element | None = None
 
     def show(self) -> None:
-        whose = "version" if len(self._lacking.versions) == 1 else "versions"
+        is_one = len(self._lacking.versions) == 1
+        whose, them = ("version", "Its workers") if is_one else ("versions", "Their workers")
         text(
-            f"No worker of {whose} {self._lacking.names} is ready. They are started first; "
-            "nothing moves before each has one.",
+            f"No worker of {whose} {self._lacking.names} is ready. {them} are started first; nothing moves "
+            "before one is.",
             "warning",
             "p",
         )

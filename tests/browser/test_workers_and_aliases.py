@@ -120,7 +120,9 @@ def test_an_alias_is_moved_and_its_follower_that_waits_needs_somebody(page: Page
     move.click()
     dialog = page.get_by_role("dialog", name="Let champion mean version 8")
     expect(dialog).to_contain_text("It means version 1 now.")
-    expect(dialog).to_contain_text("The route follows champion: requests move to version 8 at once.")
+    expect(dialog).to_contain_text(
+        "the route of digits follows champion: it goes there with all requests at once"
+    )
     expect(dialog.get_by_role("list", name="What stands against it")).to_contain_text("[named.")
     dialog.get_by_label("Why (the history keeps it)").fill("night shift")
     dialog.get_by_label("Type digits to confirm").fill("digits")

@@ -48,3 +48,9 @@ def test_traffic_is_of_the_last_seconds() -> None:
 def test_failures_are_told_beside_the_traffic() -> None:
     assert told(100.0, 0.02) == {"rate": "100/s", "failed": "2.0 % fail", "kind": "bad"}
     assert told(0.0, 0.0) == {"rate": "0/s"}
+
+
+def test_a_row_says_which_alias_its_route_follows() -> None:
+    follows = route(("1", 100))
+    follows["document"]["follow"] = {"alias": "champion", "plan": None}
+    assert row_of("digits", follows, [pool("1")])["also"] == "follows champion · revision 7"

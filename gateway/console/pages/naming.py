@@ -105,10 +105,7 @@ class Naming:
         was = f"It means version {before} now." if before else "There is no alias of this name yet."
         text(was, "", "p")
         following = self._watch.want(path_of("models", self._model, "aliases")).data["following"]
-        if following is not None and following["alias"] == name:
-            how = f"by the plan {following['plan']}" if following["plan"] else "at once"
-            text(f"The route follows {name}: requests move to version {version} {how}.", "warning", "p")
-        else:
+        if following is None or following["alias"] != name:  # else a warning says what the route will do
             text(f"The route does not follow {name}: no request moves.", "soft", "p")
         show_verdict(look.policies, look.against)
         show_warnings(look)
@@ -143,6 +140,7 @@ def show_following(model: str, following: Mapping[str, Any]) -> None:
         text(f"The route follows {following['alias']} ({named}) {plan}: ")
         badge(state.replace("_", " "), _KIND_OF_STATE.get(state, "warn"))
         text(f" {following['sentence']}")
-    command_line(command("alias", "show", model))
-    if state == "waiting" and "has no ready worker" in following["sentence"]:
-        command_line(command("pools", "start", model, following["version"]))
+    with ui.element("div").classes("row-of"):
+        command_line(command("alias", "show", model))
+        if state == "waiting" and "has no ready worker" in following["sentence"]:
+            command_line(command("pools", "start", model, following["version"]))
