@@ -154,6 +154,17 @@ def watched(contexts: list[BrowserContext], url: str, pid: int, *, seconds: floa
     }
 
 
+# The browser's own clock: what drives it waits for animations and looks only now and then.
+COUNT_CLICK = """() => {
+  window.clicked = window.told = 0;
+  addEventListener("click", () => { window.clicked = window.clicked || performance.now(); }, true);
+  new MutationObserver(() => {
+    if (window.clicked && !window.told && document.body.innerText.includes("gateways serve it"))
+      window.told = performance.now();
+  }).observe(document.body, {subtree: true, childList: true, characterData: true});
+}"""
+
+
 def button_ms(page: Page, url: str, rounds: int) -> list[tuple[float, float]]:
     """From the click to the page's word that all gateways serve it; and what the control process counted."""
     found = []
@@ -166,13 +177,13 @@ def button_ms(page: Page, url: str, rounds: int) -> list[tuple[float, float]]:
         commit = page.get_by_role("button", name="Commit", exact=True)
         commit.wait_for()
         told = page.get_by_role("status").get_by_text("gateways serve it")
-        began_s = time.perf_counter()
+        page.evaluate(COUNT_CLICK)
         commit.click()
-        told.wait_for()
-        took_ms = (time.perf_counter() - began_s) * 1000
-        said = re.search(r"(\d+) of (\d+) gateways serve it, (\d+) ms", told.inner_text())
-        assert said is not None, told.inner_text()
-        assert said[1] == said[2], told.inner_text()
+        told.first.wait_for()
+        took_ms = page.evaluate("window.told - window.clicked")
+        said = re.search(r"(\d+) of (\d+) gateways serve it, (\d+) ms", told.first.inner_text())
+        assert said is not None, told.first.inner_text()
+        assert said[1] == said[2], told.first.inner_text()
         found.append((took_ms, float(said[3])))
     return found
 

@@ -30,6 +30,7 @@ class Question:
     why: str = "Why (the history keeps it)"
     confirm: str = ""
     is_risky: bool = False
+    has_reason: bool = True  # False: it is asked for nothing, and no name either
     needs_reason: bool = False
     is_possible: bool = True
     after: Callable[[str], None] = field(default=lambda _: None)
@@ -69,8 +70,11 @@ class _Asked:
         with dialog(question.title) as self._dialog:
             question.draw()
             self._who = ui.input("Your name, for the history", value=session.author or "")
-            self._who.props(f"maxlength={MAX_AUTHOR_LENGTH}").set_visibility(session.key is None)
+            self._who.props(f"maxlength={MAX_AUTHOR_LENGTH}").set_visibility(
+                session.key is None and question.has_reason
+            )
             self._why = ui.input(question.why, on_change=self._check).props("maxlength=512")
+            self._why.set_visibility(question.has_reason)
             self._typed = self._confirmation()
             self._wrong = ui.element("div")
             self._line = command_line(question.command(""))

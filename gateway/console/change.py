@@ -1,11 +1,12 @@
 """How an operator changes a route: sees what would change and what policy says of it, and then does it.
 
 A dry run against the control API gives the differences, the warnings and every rule that stands against it.
-The commit expects the revision that the dry run saw, so of two operators at once one is told. What is refused
-but may be overridden by this viewer can be done all the same, with a reason. Called by pages.
+The commit expects the revision that the dry run saw, so of two operators at once one is told. Where only
+workers are missing they are started first (`console.starting`). What is refused but may be overridden by this
+viewer can be done all the same, with a reason. Called by pages.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +16,13 @@ from gateway.console.api import ApiError, path_of
 from gateway.console.ask import Question, ask, refuse
 from gateway.console.pieces import text
 from gateway.console.place import Watch
+from gateway.console.starting import Lacking, Starting, lacking_of
 from gateway.console.words import served, with_options
 from gateway.contract.policy import Policy
 
 WAIT_S = 10  # for every gateway to serve the change
 LOOKING = "a look at what would change"  # the reason of a dry run; no history keeps it
+OVERRIDDEN = "overridden: "  # how a forced dry run begins what policy has against it
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,17 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a dry run said; `against` is what refuses the change unless it is forced."""
+    """What a dry run said; `against` is what refuses the change unless it is forced, `lacking` the versions
+    whose workers are to be started first."""
 
     found: dict[str, Any]
     against: tuple[str, ...]
     policies: tuple[str, ...]
+    lacking: Lacking | None = None
+
+    @property
+    def is_forced(self) -> bool:
+        return bool(self.against)
 
 
 def edit(model: str, edit_body: dict[str, Any], **rest: Any) -> Change:
@@ -57,14 +66,21 @@ def edit(model: str, edit_body: dict[str, Any], **rest: Any) -> Change:
 
 async def propose(watch: Watch, change: Change) -> None:
     """Shows the differences; commits when the operator says so."""
+
+    async def dry_run(force: bool) -> Any:
+        return await watch.post(change.path, change.asked(dry_run=True, reason=LOOKING, force=force))
+
     try:
-        look = await _look(watch, change)
+        look = await look_at(watch, change.model, dry_run)
     except ApiError as error:
         refuse(change.title, error, change.command)
         return
-    is_forced = bool(look.against)
+    is_forced, verb = look.is_forced, "Commit against the rules" if look.is_forced else "Commit"
+    starting = None if look.lacking is None else Starting(watch, look.lacking)
 
     async def commit(reason: str) -> str:
+        if starting is not None:
+            await starting.perform()
         done = await watch.post(change.path, change.asked(dry_run=False, reason=reason, force=is_forced))
         return f"{change.model} is at revision {done['revision']}{served(done.get('applied'))}"
 
@@ -72,10 +88,12 @@ async def propose(watch: Watch, change: Change) -> None:
         watch,
         Question(
             title=change.title,
-            draw=lambda: _draw(change, look),
+            draw=lambda: _draw(change, look, starting),
             perform=commit,
             command=lambda reason: with_options(change.command, reason=reason, force=is_forced),
-            verb="Commit against the rules" if is_forced else "Commit",
+            verb=verb
+            if look.lacking is None
+            else f"Start workers of {look.lacking.names}, then {verb.lower()}",
             confirm=change.model if change.is_risky or is_forced else "",
             is_risky=change.is_risky or is_forced,
             needs_reason=is_forced,
@@ -85,17 +103,26 @@ async def propose(watch: Watch, change: Change) -> None:
     )
 
 
-async def _look(watch: Watch, change: Change) -> Look:
-    """Raises what cannot be overridden, or not by this viewer."""
+async def look_at(watch: Watch, model: str, dry_run: Callable[[bool], Awaitable[Any]]) -> Look:
+    """`dry_run` is told whether to force. Raises what cannot be overridden, or not by this viewer."""
     against: tuple[str, ...] = ()
+    lacking = None
     try:
-        found = await watch.post(change.path, change.asked(dry_run=True, reason=LOOKING, force=False))
+        found = await dry_run(False)
     except ApiError as error:
         if error.code != "refused":
             raise
-        against = tuple(map(str, error.data.get("refusals", ()))) or (error.message,)
-        found = await watch.post(change.path, change.asked(dry_run=True, reason=LOOKING, force=True))
-    return Look(found, against, await policies_about(watch, change.model))
+        found = await dry_run(True)
+        lacking = await lacking_of(watch, error)
+        if lacking is not None and lacking.is_startable:  # then only policy is in the way
+            warnings = map(str, found.get("warnings", ()))
+            against = tuple(
+                words.removeprefix(OVERRIDDEN) for words in warnings if words.startswith(OVERRIDDEN)
+            )
+        else:
+            lacking = None
+            against = tuple(map(str, error.data.get("refusals", ()))) or (error.message,)
+    return Look(found, against, await policies_about(watch, model), lacking)
 
 
 async def policies_about(watch: Watch, model: str) -> tuple[str, ...]:
@@ -104,7 +131,7 @@ async def policies_about(watch: Watch, model: str) -> tuple[str, ...]:
     return tuple(policy.policy for policy in found if policy.is_about(model))
 
 
-def _draw(change: Change, look: Look) -> None:
+def _draw(change: Change, look: Look, starting: Starting | None) -> None:
     found = look.found
     if not found.get("changed"):
         text("Nothing would change.", "", "p")
@@ -117,8 +144,16 @@ def _draw(change: Change, look: Look) -> None:
         said = worker["problem"] or f"answered a test inference in {worker['ms']:.1f} ms"
         text(f"Worker {worker['address']} {said}", "soft", "p")
     show_verdict(look.policies, look.against)
-    for warning in found.get("warnings", ()):
-        if warning.removeprefix("overridden: ") not in look.against:
+    if starting is not None:
+        starting.show()
+    show_warnings(look)
+
+
+def show_warnings(look: Look) -> None:
+    """What the operator should know besides."""
+    for warning in look.found.get("warnings", ()):
+        is_told = warning.removeprefix(OVERRIDDEN) in look.against
+        if not is_told and (look.lacking is None or not look.lacking.says(warning)):
             text(warning, "warning", "p")
 
 

@@ -41,11 +41,3 @@ class Meter:
 def total(rates: Mapping[Key, float]) -> float:
     """What clients ask for: copies to shadows are not of theirs."""
     return sum(per_s for (role, _), per_s in rates.items() if role == "primary")
-
-
-def failed(answer: Mapping[str, Any]) -> float | None:
-    """The share of the clients' requests that failed, in this minute and the one before."""
-    rows = [row for row in answer["versions"] if row["role"] == "primary"]
-    asked = sum(row["requests"] for row in rows)
-    wrong = sum(count for row in rows for count in row["errors"].values())
-    return wrong / asked if asked else None

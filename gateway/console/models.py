@@ -81,6 +81,8 @@ def _part(entry: Mapping[str, Any], versions: Sequence[str]) -> dict[str, Any]:
 def _also(document: Mapping[str, Any], route: Mapping[str, Any] | None) -> str:
     shadows = ", ".join(shadow["version"] for shadow in document.get("shadows", ()))
     rules = len(document.get("rules", ()))
-    told_of = [f"shadow {shadows}"] if shadows else []
+    follow = document.get("follow")
+    told_of = [f"follows {follow['alias']}"] if follow else []
+    told_of += [f"shadow {shadows}"] if shadows else []
     told_of += [f"{rules} rule{'s' if rules > 1 else ''}"] if rules else []
     return " · ".join([*told_of, *([f"revision {route['revision']}"] if route is not None else [])])

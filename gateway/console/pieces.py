@@ -69,8 +69,10 @@ def card(title: str = "", classes: str = "") -> Iterator[Element]:
 
 @contextmanager
 def dialog(title: str) -> Iterator[ui.dialog]:
-    """An open one; what is drawn within stands under its title."""
-    with ui.dialog(value=True) as shown, ui.card().classes("dialog"):
+    """An open one; what is drawn within stands under its title. It belongs to the page, so that it stays when
+    the part with its button is drawn anew."""
+    with ui.context.client.layout, ui.dialog(value=True) as shown, ui.card().classes("dialog"):
+        shown.on("hide", shown.delete)
         shown._props["aria-label"] = title
         heading(title)
         yield shown

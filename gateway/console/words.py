@@ -97,6 +97,13 @@ def pool_words(pool: Mapping[str, Any] | None) -> str:
     return ", ".join(told)
 
 
+def pool_kind(pool: Mapping[str, Any]) -> str:
+    """The colour of these words; none where no worker is there and none is needed."""
+    if pool["wanted"] == pool["ready"] == 0:
+        return ""
+    return "good" if pool["ready"] >= (1 if pool["wanted"] is None else pool["wanted"]) else "bad"
+
+
 def pool_reason(pool: Mapping[str, Any]) -> str:
     """Why it has workers: `split 90 %, shadow 20 %`, or when they stop."""
     said = ", ".join(pool["reasons"])

@@ -52,7 +52,6 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("PUT", f"{PREFIX}/models/{{model}}/aliases/{{alias}}"): CHANGE,
     # evidence
     ("GET", f"{PREFIX}/models/{{model}}/compare"): READ,
-    ("GET", f"{PREFIX}/traffic"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/traffic"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/explain"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/predictions/{{prediction_id}}"): READ,

@@ -1,7 +1,9 @@
 """What is wrong with this installation, in sentences that say what to do. Pure; called by `GET /status`."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
+from gateway.contract.alias import UNANSWERED, Following
 from gateway.contract.pool import Presence
 from gateway.contract.rollout import Phase, Rollout
 from gateway.contract.route import Route
@@ -18,6 +20,7 @@ def installation_problems(
     route_problems: Mapping[str, Sequence[str]],
     rollouts: Sequence[Rollout] = (),
     rollouts_led: bool = True,
+    followings: Mapping[str, Following] = MappingProxyType({}),
 ) -> list[str]:
     """Most urgent first."""
     return [
@@ -29,6 +32,7 @@ def installation_problems(
         ),
         *_pools(pools, routes),
         *_rollouts(rollouts, is_led=rollouts_led),
+        *_followers(followings, routes),
     ]
 
 
@@ -53,6 +57,16 @@ def _rollouts(rollouts: Sequence[Rollout], *, is_led: bool) -> Iterator[str]:
             yield f"{named} is {rollout.phase} and waits for somebody: {rollout.sentence} ({see})"
         elif rollout.phase is Phase.RUNNING and not is_led:
             yield f"{named} stands still: no control process moves rollouts on ({see})"
+
+
+def _followers(followings: Mapping[str, Following], routes: Mapping[str, Route]) -> Iterator[str]:
+    for model, answered in sorted(followings.items()):
+        follow = routes[model].follow if model in routes else None
+        if follow is not None and follow.alias == answered.alias and answered.answer in UNANSWERED:
+            yield (
+                f"the route of {model} does not follow {answered.alias} to version {answered.version} yet, "
+                f"{answered.answer}: {answered.sentence} (`turnout alias show {model}`)"
+            )
 
 
 def _pools(pools: Sequence[Pool], routes: Mapping[str, Route]) -> Iterator[str]:

@@ -93,6 +93,19 @@ def test_of_two_operators_the_second_is_told_who_was_first(page: Page, site: Sit
     assert [part["weight"] for part in site.get("/routes/digits")["document"]["split"]] == [80, 20]
 
 
+def test_a_dialog_stays_while_the_page_behind_it_changes(page: Page, site: Site) -> None:
+    first = site.split(v1=90, v2=10)
+    site.split(v1=10, v2=90)
+    opened(page, site, "/models/digits")
+    page.get_by_role("button", name=f"Go back to revision {first}").click()
+    page.get_by_label("Why (the history keeps it)").fill("typed long ago")
+    newest = site.split(v1=20, v2=80)
+    expect(page.get_by_text(f"revision {newest} by")).to_be_attached()
+    expect(page.get_by_label("Why (the history keeps it)")).to_have_value("typed long ago")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 def test_what_one_operator_does_the_other_sees_without_reloading(
     page: Page, site: Site, browser: Browser
 ) -> None:

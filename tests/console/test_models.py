@@ -1,6 +1,6 @@
 from typing import Any
 
-from gateway.console.meter import Meter, failed
+from gateway.console.meter import Meter
 from gateway.console.models import row_of, told
 
 
@@ -32,17 +32,25 @@ def test_the_address_of_a_hostile_name_stays_below_the_console() -> None:
     assert row_of("a/../<b>", None, [])["to"] == "/console/models/a%2F..%2F%3Cb%3E"
 
 
-def test_traffic_is_of_the_last_seconds_and_failures_of_clients_requests() -> None:
-    def answer(requests: int, failures: int) -> dict[str, Any]:
+def test_traffic_is_of_the_last_seconds() -> None:
+    def answer(requests: int) -> dict[str, Any]:
         rows = [
-            {"version": "1", "role": "primary", "requests": requests, "errors": {"no_workers": failures}},
-            {"version": "2", "role": "shadow", "requests": 999, "errors": {"deadline": 999}},
+            {"version": "1", "role": "primary", "requests": requests},
+            {"version": "2", "role": "shadow", "requests": 999},
         ]
         return {"first_minute": 0, "versions": rows}
 
     meter = Meter()
-    meter.read(answer(0, 0), 60.0)
-    assert meter.read(answer(500, 5), 65.0)["primary", "1"] == 100
-    assert failed(answer(500, 5)) == 0.01
+    meter.read(answer(0), 60.0)
+    assert meter.read(answer(500), 65.0)["primary", "1"] == 100
+
+
+def test_failures_are_told_beside_the_traffic() -> None:
     assert told(100.0, 0.02) == {"rate": "100/s", "failed": "2.0 % fail", "kind": "bad"}
     assert told(0.0, 0.0) == {"rate": "0/s"}
+
+
+def test_a_row_says_which_alias_its_route_follows() -> None:
+    follows = route(("1", 100))
+    follows["document"]["follow"] = {"alias": "champion", "plan": None}
+    assert row_of("digits", follows, [pool("1")])["also"] == "follows champion · revision 7"

@@ -12,6 +12,7 @@ from gateway.console.pages.standing import approve
 from gateway.console.pages.steps import show_steps
 from gateway.console.pieces import button, card, command_line, empty, set_command, text
 from gateway.console.place import Watch
+from gateway.console.starting import Lacking, Starting, lacking_of
 from gateway.console.words import command, with_options
 from gateway.contract.plan import Plan
 from gateway.contract.rollout import Rollout
@@ -33,7 +34,7 @@ class Beginning:
         self._names, self._plans, self._started = names, plans, started
 
     def build(self, *, is_first: bool) -> None:
-        with card("Start a rollout" if is_first else "Start another one"):
+        with card("Start a rollout" if is_first else "Start another one") as self._card:
             if len(self._names) < 2:
                 empty(
                     f"{self._model} has fewer than two versions: there is nothing to roll out.",
@@ -81,7 +82,11 @@ class Beginning:
             found = await self._watch.post(path, {**body, "reason": LOOKING, "dry_run": True})
             policies = await policies_about(self._watch, self._model)
         except ApiError as error:
-            refuse(title, error, line)
+            lacking = await lacking_of(self._watch, error)
+            if lacking is None or not lacking.is_startable:
+                refuse(title, error, line)
+            else:
+                self._start_first(title, lacking, line)
             return
 
         async def start(reason: str) -> str:
@@ -97,6 +102,29 @@ class Beginning:
             after=self._started,
         )
         ask(self._watch, question)
+
+    def _start_first(self, title: str, lacking: Lacking, line: str) -> None:
+        """A rollout is not looked at before its versions have workers; then it is."""
+        starting = Starting(self._watch, lacking)
+
+        async def start(_: str) -> str:
+            await starting.perform()
+            return f"workers of {lacking.names} are ready"
+
+        question = Question(
+            title=title,
+            draw=starting.show,
+            perform=start,
+            command=lambda _: line,
+            verb=f"Start workers of {lacking.names}, then show what would happen",
+            has_reason=False,
+            after=self._look_soon,
+        )
+        ask(self._watch, question)
+
+    def _look_soon(self, _: str) -> None:
+        with self._card:
+            ui.timer(0, self._look, once=True)
 
 
 def _draw(found: dict[str, Any], policies: tuple[str, ...]) -> None:

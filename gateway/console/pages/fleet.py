@@ -22,7 +22,13 @@ from gateway.console.pieces import (
     text,
 )
 from gateway.console.place import Place, Watch, session_of_page
-from gateway.console.words import command, duration, pool_reason, pool_words
+from gateway.console.words import command, duration, pool_kind, pool_reason, pool_words
+
+# how workers are kept -> (in words, the option of the command)
+_KEEPS = {
+    "needed": ("while something needs them", "--when-needed"),
+    "always": ("always", "--always"),
+}
 
 
 def install(place: Place) -> None:
@@ -44,6 +50,7 @@ class _Fleet:
                 self._gateways = Section(_gateways)
                 command_line("turnout gateways")
             with card("Pools"):
+                text("A pool has workers while something needs it: the grey words say what.", "soft", "p")
                 self._pools = Section(_pools)
                 command_line("turnout pools")
             self._scaling = Section(self._draw_scaling)
@@ -59,38 +66,48 @@ class _Fleet:
         if pools.data is not None:
             self._pools.show([_calm(pool) for pool in pools.data["pools"]])
             self._scaling.show(
-                [(pool["model"], pool["version"], pool["wanted"]) for pool in pools.data["pools"]]
+                [(pool["model"], pool["version"], pool["size"], pool["keep"]) for pool in pools.data["pools"]]
             )
 
-    def _draw_scaling(self, pools: list[tuple[str, str, int | None]]) -> None:
+    def _draw_scaling(self, pools: list[tuple[str, str, int | None, str | None]]) -> None:
         if not pools:
             return
-        names = {f"{model} {version}": (model, version) for model, version, _ in pools}
-        wanted = {f"{model} {version}": count or 0 for model, version, count in pools}
-        first = next(iter(names))
+        wishes = {
+            f"{model} {version}": (model, version, size or 0, keep) for model, version, size, keep in pools
+        }
+        first = next(iter(wishes))
 
         def words() -> str:
-            model, version = names[str(pool.value)]
-            return command("pools", "scale", model, version, int(count.value or 0))
+            model, version, _, before = wishes[str(pool.value)]
+            kept = () if keep.value == before else (_KEEPS[str(keep.value)][1],)
+            return command("pools", "scale", model, version, int(count.value or 0), *kept)
 
         async def scale() -> None:
-            model, version = names[str(pool.value)]
+            model, version, *_ = wishes[str(pool.value)]
             path = path_of("models", model, "versions", version, "workers")
-            body = {"workers": int(count.value or 0)}
+            body = {"workers": int(count.value or 0), "keep": keep.value}
+            kept = _KEEPS[str(keep.value)][0]
             await act(
-                lambda: self._watch.put(path, body), done=f"{pool.value} shall have {body['workers']} workers"
+                lambda: self._watch.put(path, body),
+                done=f"{pool.value} shall have {body['workers']} workers, {kept}",
             )
 
+        def choose() -> None:
+            count.set_value(wishes[str(pool.value)][2])
+            keep.set_value(wishes[str(pool.value)][3] or "needed")
+
         with card("How many workers"):
+            text("So many on each machine with a supervisor.", "soft", "p")
             with ui.element("div").classes("row-of"):
-                pool = ui.select(list(names), value=first, label="Pool").props("dense outlined")
-                count = ui.number("Workers", value=wanted[first], min=0, max=64, step=1, precision=0).props(
-                    "dense outlined"
-                )
+                pool = ui.select(list(wishes), value=first, label="Pool").props("dense outlined")
+                count = ui.number("Workers", min=0, max=64, step=1, precision=0).props("dense outlined")
+                shown = {name: words for name, (words, _) in _KEEPS.items()}
+                keep = ui.select(shown, label="Kept").props("dense outlined")
+                choose()
                 button("Scale", scale)
             line = command_line(words())
-        pool.on_value_change(lambda event: count.set_value(wanted[event.value]))
-        for field in (pool, count):
+        pool.on_value_change(choose)
+        for field in (pool, count, keep):
             field.on_value_change(lambda _: set_command(line, words()))
 
 
@@ -160,12 +177,17 @@ def _name(pool: dict[str, Any]) -> Any:
 
 def _state(pool: dict[str, Any]) -> Any:
     def draw() -> None:
-        badge(pool_words(pool), "bad" if pool["is_short"] else "good")
-        text(pool_reason(pool), "soft")
+        with ui.element("div").classes("badges"):
+            badge(pool_words(pool), pool_kind(pool))
+            if pool["is_stuck"]:
+                badge("stuck", "bad")
+            if not pool["is_registered"]:
+                badge("not registered", "warn")
+        text(pool_reason(pool), "soft", "div")
         for lack in pool["lacks"] if pool["is_short"] else ():
-            text(lack, "badge bad")
-        if not pool["is_registered"]:
-            badge("not registered", "warn")
+            text(lack, "error", "div")
+        if not pool["ready"] and pool["size"]:
+            command_line(command("pools", "start", pool["model"], pool["version"]))
 
     return draw
 

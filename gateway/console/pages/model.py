@@ -10,6 +10,7 @@ from gateway.console.api import path_of
 from gateway.console.flow import Flow, Row
 from gateway.console.look import frame
 from gateway.console.pages.history import show_history
+from gateway.console.pages.naming import show_following
 from gateway.console.pages.steer import Steering
 from gateway.console.pieces import (
     Moment,
@@ -61,6 +62,7 @@ class _Model:
             self._title()
             self._problems = Section(_problems)
             self._rollout = Section(_draw_rollout)
+            self._following = Section(self._draw_following)
             with card("Traffic now"):
                 self._picture = Section(self._draw_flow)
                 with ui.element("div").classes("head soft"):
@@ -91,6 +93,7 @@ class _Model:
         document = route.data if has_route else None
         mine = _pools(model.data)
         self._problems.show(_wrong(document))
+        self._following.show(None if document is None else document["following"])
         self._rollout.show(_live_rollout(self._watch.want("/rollouts", every_s=2.0).data, self._model))
         self._said.show(
             None
@@ -129,6 +132,11 @@ class _Model:
         say(self._done, how)
         for path in (self._route_path, f"{self._route_path}/history"):
             self._watch.want(path).hurry()
+
+    def _draw_following(self, following: Any) -> None:
+        if following is not None:
+            with ui.element("div").classes("stack").props('role="status"'):
+                show_following(self._model, following)
 
     def _draw_flow(self, found: tuple[tuple[Row, ...], tuple[str, ...]]) -> None:
         rows, versions = found

@@ -7,10 +7,11 @@ from nicegui import ui
 
 from gateway.console.api import path_of
 from gateway.console.look import frame
+from gateway.console.pages.naming import Naming, show_aliases
 from gateway.console.pages.standing import decide, show_standing, state_badge
 from gateway.console.pieces import Section, badge, card, command_line, empty, heading, link, say, text
 from gateway.console.place import Place, Watch, session_of_page
-from gateway.console.words import bytes_words, command, pool_words, tensor_words
+from gateway.console.words import bytes_words, command, pool_kind, pool_words, tensor_words
 
 REGISTER = "turnout model register MODEL --version 1 --from model.onnx"
 _LINEAGE = {
@@ -46,10 +47,13 @@ class _Versions:
                 self._links = Section(_links)
             chosen.on_value_change(self._choose)
             self._told = text("", "told", "p").props('role="status"')
+            with card("Aliases"):
+                text("Names for versions that move, such as champion.", "soft", "p")
+                self._aliases = Section(show_aliases)
+                self._naming = Section(self._draw_naming)
             self._body = Section(self._draw)
             self._more = Section(_commands)
-        for path in self._paths():
-            await self._watch.first(path, every_s=2.0)
+        await self._watch.first_of(dict.fromkeys(self._paths(), 2.0))
         self.update()
         ui.timer(1.0, self.update)
 
@@ -66,12 +70,24 @@ class _Versions:
         self._links.show(self._model)
         self._more.show(self._model)
         if all(topic.data is not None for topic in topics):
-            self._body.show(tuple(topic.data for topic in topics))
+            model, standings, aliases = (topic.data for topic in topics)
+            self._body.show((model, standings, aliases["aliases"]))
+            self._aliases.show(aliases)
+            versions = tuple(item["version"] for item in model["versions"])
+            self._naming.show((aliases["model"], aliases["aliases"], aliases["revision"], versions))
 
     def _changed(self, how: str) -> None:
         say(self._told, how)
         for path in self._paths():
             self._watch.want(path, every_s=2.0).hurry()
+
+    def _draw_naming(self, found: tuple[str, dict[str, str], int, tuple[str, ...]]) -> None:
+        model, aliases, revision, versions = found
+        if versions:
+            Naming(
+                self._watch, model, aliases=aliases, revision=revision, versions=versions,
+                changed=self._changed,
+            ).build()  # fmt: skip
 
     def _draw(self, found: tuple[dict[str, Any], ...]) -> None:
         model, standings, aliases = found
@@ -80,7 +96,7 @@ class _Versions:
             for version in model["versions"]:
                 name = version["version"]
                 with card(f"Version {name}"):
-                    meant = [alias for alias, means in aliases["aliases"].items() if means == name]
+                    meant = [alias for alias, means in aliases.items() if means == name]
                     _version(version, by_version.get(name), meant)
                     if name in by_version:
                         decide(self._watch, self._model, by_version[name], self._changed)
@@ -97,18 +113,16 @@ def _links(model: str) -> None:
 def _commands(model: str) -> None:
     with card("From the terminal"):
         command_line(command("model", "standing", model))
-        command_line(command("alias", "list", model))
         text("Another version:", "soft", "p")
         command_line(command("model", "register", model, "--version", "NEXT", "--from", "model.onnx"))
 
 
 def _version(version: Mapping[str, Any], standing: Mapping[str, Any] | None, aliases: list[str]) -> None:
     pool = version["pool"]
-    is_well = pool["ready"] >= (1 if pool["wanted"] is None else pool["wanted"])
     with ui.element("div").classes("badges"):
         if standing is not None:
             state_badge(standing["state"])
-        badge(pool_words(pool), "good" if is_well else "bad")
+        badge(pool_words(pool), pool_kind(pool))
         for alias in aliases:
             badge(f"alias {alias}")
     if version["notes"]:

@@ -16,6 +16,7 @@ from gateway.control.doctor import findings
 from gateway.control.examine import examine
 from gateway.control.parts import Control, Parts
 from gateway.control.pools_now import pools_of
+from gateway.control.rollouts.followed import readable_following
 from gateway.control.rollouts.found import readable_rollout
 from gateway.control.status import installation_problems
 from gateway.control.stored import readable
@@ -77,6 +78,10 @@ async def show_status(control: Control, caller: Caller) -> dict[str, Any]:
             routes[model] = route
         else:
             unreadable[model] = problems
+    answers = {
+        field.removeprefix("following/"): readable_following(envelope)
+        for field, envelope in (await control.documents.all("following/")).items()
+    }
     found = map(readable_rollout, (await control.documents.all("rollout/")).values())
     rollouts = [item.rollout for item in found if item is not None and not item.rollout.is_over]
     return {
@@ -105,6 +110,7 @@ async def show_status(control: Control, caller: Caller) -> dict[str, Any]:
                 route_problems=unreadable,
                 rollouts=rollouts,
                 rollouts_led=await control.leases.leader() is not None,
+                followings={model: answer for model, answer in answers.items() if answer is not None},
             ),
         ],
     }
