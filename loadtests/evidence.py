@@ -20,8 +20,8 @@ from redis.asyncio import Redis
 from gateway.contract.latency import BUCKETS
 from gateway.contract.record import Kind
 from gateway.control.api.evidence import first_minute
-from gateway.core.compare import compare
-from gateway.core.sums import read
+from gateway.core.evidence.compare import compare
+from gateway.core.evidence.sums import read
 from gateway.dataplane.recorder import Recorder
 from gateway.dataplane.tally import Tallies
 from gateway.store.connection import connect

@@ -24,8 +24,8 @@ import yaml
 from gateway.contract.plan import Gate, Metric, Plan
 from gateway.contract.rollout import Outcome, Phase, Progress
 from gateway.contract.route import Route
-from gateway.core.plans import plan_for
-from gateway.core.rehearse import Rehearsal, rehearse
+from gateway.core.rollouts.plans import plan_for
+from gateway.core.rollouts.rehearse import Rehearsal, rehearse
 from loadtests.rollout_page import Alarms, Cell, page
 from loadtests.rollout_world import BASELINE, CANDIDATE, KnownWorld, Truth
 

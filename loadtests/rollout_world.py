@@ -13,9 +13,9 @@ import numpy as np
 from gateway.contract.evidence import PRIMARY, SHADOW
 from gateway.contract.latency import BOUNDS_US
 from gateway.contract.route import Route
-from gateway.core.rehearse import Observed, sum_of
-from gateway.core.rollout_route import share_of
-from gateway.core.sums import Sums, Table
+from gateway.core.evidence.sums import Sums, Table
+from gateway.core.rollouts.rehearse import Observed, sum_of
+from gateway.core.rollouts.rollout_route import share_of
 
 BASELINE, CANDIDATE = "2", "4"
 

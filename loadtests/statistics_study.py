@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.contract.latency import BOUNDS_US
-from gateway.core.drift import log_evidence, log_marginal
-from gateway.core.means import bounded_mean_interval, bounded_mean_lower
-from gateway.core.rates import STRENGTHS, log_evidence_of_difference, rate_difference, rate_lower
-from gateway.core.statistics import (
+from gateway.core.evidence.drift import log_evidence, log_marginal
+from gateway.core.evidence.means import bounded_mean_interval, bounded_mean_lower
+from gateway.core.evidence.rates import STRENGTHS, log_evidence_of_difference, rate_difference, rate_lower
+from gateway.core.evidence.statistics import (
     BETS,
     log_martingale_of_rate,
     mean_interval,

@@ -1,8 +1,8 @@
 """The plan of a rollout: by which steps a candidate takes over, and what must hold at each of them.
 
 An operator writes it (YAML in `config/rollouts/`), a rollout keeps a copy of it for ever. Validation reports
-every problem with its path. What the words do is in `core.rollout` (steps) and `core.gates` (gates); whether
-versions exist is checked by the control API when a rollout starts.
+every problem with its path. What the words do is in `core.rollouts.rollout` (steps) and `core.rollouts.gates`
+(gates); whether versions exist is checked by the control API when a rollout starts.
 """
 
 from enum import StrEnum

@@ -21,8 +21,8 @@ from gateway.control.parts import Parts
 from gateway.control.probe import Checked
 from gateway.control.registry import registered
 from gateway.core.diff import Difference
+from gateway.core.evidence.traffic import Evidence, Traffic, between, traffic
 from gateway.core.slots import live_version
-from gateway.core.traffic import Evidence, Traffic, between, traffic
 
 BEFORE_MINUTES = 5  # how far back the report looks for what was usual
 

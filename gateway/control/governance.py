@@ -25,8 +25,8 @@ from gateway.contract.version import Version
 from gateway.control.parts import Parts
 from gateway.control.stored import readable
 from gateway.core.broken import Broken
-from gateway.core.compare import compare
 from gateway.core.dossier import dossier, dossier_hash
+from gateway.core.evidence.compare import compare
 from gateway.core.policy import ModelFacts, judge_alias, judge_change, judge_plan
 from gateway.core.retention import judge_removal, routes_against
 

@@ -20,10 +20,10 @@ from gateway.control.pools import Pool, pools
 from gateway.control.rollouts.found import readable_rollout, summary
 from gateway.control.stored import readable
 from gateway.core.check import shares
-from gateway.core.compare import to_json
-from gateway.core.pace import Key, Pace
-from gateway.core.scores import ROLE_NAMES, VersionScores, scores
-from gateway.core.sums import Sums, Table, read
+from gateway.core.evidence.compare import to_json
+from gateway.core.evidence.pace import Key, Pace
+from gateway.core.evidence.scores import ROLE_NAMES, VersionScores, scores
+from gateway.core.evidence.sums import Sums, Table, read
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
 from gateway.store.predictions import Predictions

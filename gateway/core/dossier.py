@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.contract.plan import Plan
 from gateway.contract.version import Version
-from gateway.core.verdict import Verdict
+from gateway.core.evidence.verdict import Verdict
 
 
 def dossier(version: Version, plan: Plan | None, verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from gateway.contract.alias import UNANSWERED, Aliases, Answer, Following, follo
 from gateway.contract.envelope import Envelope
 from gateway.contract.rollout import Rollout
 from gateway.contract.route import Follow, Route
-from gateway.core.rollout_route import share_of
+from gateway.core.rollouts.rollout_route import share_of
 from gateway.core.slots import cut_over
 
 

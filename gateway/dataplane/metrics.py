@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 from gateway.contract.evidence import PRIMARY
-from gateway.core.scores import has_numbers
-from gateway.core.sums import read
+from gateway.core.evidence.scores import has_numbers
+from gateway.core.evidence.sums import read
 from gateway.dataplane.pins import PinCounts
 from gateway.dataplane.recorder import Recorder
 from gateway.dataplane.shadower import Shadower

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.core.scores import Estimate, rate
+from gateway.core.evidence.scores import Estimate, rate
 from gateway.loadtest.answers import answer_in, score
 from gateway.loadtest.scenario import Input
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.core.statistics import Interval, rate_interval
+from gateway.core.evidence.statistics import Interval, rate_interval
 from gateway.loadtest.results import FORMAT
 
 ALPHA = 0.05

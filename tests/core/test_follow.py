@@ -20,7 +20,7 @@ from gateway.core.follow import (
     route_to,
     stands,
 )
-from tests.core.rollouts import begun, plan, route
+from tests.core.rollouts.examples import begun, plan, route
 
 FOLLOW = Follow(alias="champion", plan="standard")
 

@@ -8,7 +8,7 @@ from gateway.contract.pool import Keep, Wanted
 from gateway.contract.rollout import Phase
 from gateway.contract.route import Route
 from gateway.core.need import Form, Need, forms_of, needs
-from gateway.core.rollout_commands import started
+from gateway.core.rollouts.rollout_commands import started
 
 BY_NEED = Wanted(workers=2, keep=Keep.NEEDED)
 WARM_S = 300.0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.contract.bins import LEAST, bin_of, middle_of
 from gateway.contract.route import Features
-from gateway.core.sums import read
+from gateway.core.evidence.sums import read
 from gateway.dataplane.features import fields_of
 from gateway.store.predictions import Predictions
 from tests.dataplane.conftest import Turnout

@@ -5,7 +5,7 @@ from collections import Counter
 
 from gateway.contract.evidence import MOST_VALUES
 from gateway.contract.record import SLICES_SUFFIX
-from gateway.core.sums import Table, read
+from gateway.core.evidence.sums import Table, read
 from gateway.dataplane.recorder import MAX_BATCH, Recorder
 from gateway.dataplane.slicer import Slicer
 from gateway.dataplane.tally import Tallies

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.contract import keys
 from gateway.contract.record import unit_mark
-from gateway.core.sums import Table, read
+from gateway.core.evidence.sums import Table, read
 from gateway.store.erasure import Erased, Erasure
 from gateway.store.predictions import Predictions
 from tests.dataplane.conftest import Turnout

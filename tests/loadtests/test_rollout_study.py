@@ -8,9 +8,9 @@ import pytest
 from scipy import stats
 
 from gateway.contract.route import Route
-from gateway.core.rehearse import EMPTY, sum_of
-from gateway.core.scores import faults
-from gateway.core.sums import Table
+from gateway.core.evidence.scores import faults
+from gateway.core.evidence.sums import Table
+from gateway.core.rollouts.rehearse import EMPTY, sum_of
 from loadtests.rollout_page import Alarms, Cell, page
 from loadtests.rollout_study import (
     TEMPLATES,

@@ -15,8 +15,8 @@ from gateway.contract.bins import middle_of
 from gateway.contract.evidence import EVIDENCE_TTL_S
 from gateway.contract.feedback import FeedbackResult
 from gateway.contract.record import SLICES_SUFFIX, Kind, place_of
-from gateway.core.scores import scores
-from gateway.core.sums import read
+from gateway.core.evidence.scores import scores
+from gateway.core.evidence.sums import read
 from gateway.store import predictions as module
 from gateway.store.connection import ask, connect
 from gateway.store.embedded import EmbeddedServer

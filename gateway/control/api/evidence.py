@@ -15,13 +15,13 @@ from gateway.control.decided import Decided, decided_then
 from gateway.control.parts import Control, Parts
 from gateway.control.recorded import recorded, told
 from gateway.control.registry import unknown_model, versions_of
-from gateway.core.compare import Comparison, compare, compare_table, to_json
-from gateway.core.confusion import confusions
-from gateway.core.drift import drift, shift
-from gateway.core.scores import ROLE_NAMES
-from gateway.core.series import series
-from gateway.core.slices import worse_in
-from gateway.core.sums import Table, read
+from gateway.core.evidence.compare import Comparison, compare, compare_table, to_json
+from gateway.core.evidence.confusion import confusions
+from gateway.core.evidence.drift import drift, shift
+from gateway.core.evidence.scores import ROLE_NAMES
+from gateway.core.evidence.series import series
+from gateway.core.evidence.slices import worse_in
+from gateway.core.evidence.sums import Table, read
 
 router = APIRouter(tags=["evidence"], route_class=StrictRoute)
 

@@ -20,7 +20,7 @@ from gateway.control.rollouts.followed import readable_following
 from gateway.control.rollouts.found import readable_rollout
 from gateway.control.status import installation_problems
 from gateway.control.stored import readable
-from gateway.core.scores import ROLE_NAMES
+from gateway.core.evidence.scores import ROLE_NAMES
 
 router = APIRouter(tags=["fleet"], route_class=StrictRoute)
 

@@ -32,7 +32,7 @@ from gateway.control.parts import Author, Control, Parts
 from gateway.control.registry import registered
 from gateway.control.rollouts.templates import Templates
 from gateway.control.stored import read_stored
-from gateway.core.plans import plan_for
+from gateway.core.rollouts.plans import plan_for
 from gateway.store.documents import Change
 
 router = APIRouter(tags=["governance"], route_class=StrictRoute)

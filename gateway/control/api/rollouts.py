@@ -21,7 +21,7 @@ from gateway.control.rollouts.commands import Wish, command, start
 from gateway.control.rollouts.found import Found, readable_rollout, summary, the_rollout, told
 from gateway.control.rollouts.rehearsal import rehearse
 from gateway.control.rollouts.templates import Templates
-from gateway.core.plans import plan_for
+from gateway.core.rollouts.plans import plan_for
 
 router = APIRouter(tags=["rollouts"], route_class=StrictRoute)
 

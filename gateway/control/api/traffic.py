@@ -11,8 +11,8 @@ from fastapi import APIRouter
 from gateway.control.api.paths import ModelPath
 from gateway.control.body import StrictRoute
 from gateway.control.parts import Control, Parts
-from gateway.core.scores import ROLE_NAMES
-from gateway.core.sums import read
+from gateway.core.evidence.scores import ROLE_NAMES
+from gateway.core.evidence.sums import read
 
 router = APIRouter(tags=["evidence"], route_class=StrictRoute)
 

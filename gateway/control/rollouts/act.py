@@ -1,4 +1,4 @@
-"""Performs what `core.rollout.decide` said: one commit, or a note of the progress.
+"""Performs what `core.rollouts.rollout.decide` said: one commit, or a note of the progress.
 
 The route and the rollout change in the same commit, each from the revision that was looked at, under the
 fencing number of the lease. Whatever goes wrong, nothing is half done and the next look begins anew.
@@ -14,7 +14,7 @@ from gateway.contract.rollout import Progress, Rollout
 from gateway.contract.route import Counting, Route
 from gateway.control.change import document_of
 from gateway.control.registry import added_versions
-from gateway.core.seen import Seen
+from gateway.core.rollouts.seen import Seen
 from gateway.store.documents import Change, Committed, Documents
 from gateway.store.lease import Leases
 

@@ -1,8 +1,8 @@
 """Is the candidate fit to get all traffic at once? Tried at its workers before a cutover.
 
 Every ready worker must be ready, answer a real inference of the registered bytes, warm up, and give the
-expected answers to the plan's golden requests. Nothing is decided here: the result is what `core.rollout`
-looks at. Called by `control.rollouts.controller`.
+expected answers to the plan's golden requests. Nothing is decided here: the result is what
+`core.rollouts.rollout` looks at. Called by `control.rollouts.controller`.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from gateway.contract.version import Version
 from gateway.control.probe import WorkerProbe
 from gateway.control.registry import registered
 from gateway.control.synthetic import synthetic_request
-from gateway.core.seen import CutoverCheck
+from gateway.core.rollouts.seen import CutoverCheck
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
 

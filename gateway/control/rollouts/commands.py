@@ -27,8 +27,8 @@ from gateway.control.rollouts.found import Found, find_rollout, the_rollout
 from gateway.control.stored import Stored, read_stored
 from gateway.control.wanted import asked_until_ms, readable_wanted, scale
 from gateway.core.check import no_worker
-from gateway.core.rollout_actions import Commit
-from gateway.core.rollout_commands import aborted, paused, promoted, resumed, started
+from gateway.core.rollouts.rollout_actions import Commit
+from gateway.core.rollouts.rollout_commands import aborted, paused, promoted, resumed, started
 from gateway.store.documents import Change
 
 ATTEMPTS = 5  # of a command that loses against others

@@ -24,7 +24,7 @@ from gateway.control.rollouts.found import find_rollout
 from gateway.control.rollouts.live import LiveRollouts
 from gateway.control.rollouts.notify import Notifier
 from gateway.control.rollouts.observe import Observer
-from gateway.core.rollout import CheckCandidate, Commit, Stay, decide
+from gateway.core.rollouts.rollout import CheckCandidate, Commit, Stay, decide
 from gateway.store.documents import Documents
 from gateway.store.lease import Leases
 

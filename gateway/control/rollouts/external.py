@@ -16,9 +16,9 @@ from gateway.contract.evidence import PRIMARY, SHADOW
 from gateway.contract.plan import Gate, Metric
 from gateway.contract.rollout import Outcome, Rollout, Verdict
 from gateway.control.rollouts.outside import Outside, OutsideError
-from gateway.core.gates import gates_of
-from gateway.core.seen import Evidence
-from gateway.core.sums import NOTHING, Table
+from gateway.core.evidence.sums import NOTHING, Table
+from gateway.core.rollouts.gates import gates_of
+from gateway.core.rollouts.seen import Evidence
 
 ASK_EVERY_S = 5.0
 MAX_REASON = 512

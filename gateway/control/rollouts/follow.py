@@ -29,7 +29,7 @@ from gateway.control.stored import read_stored
 from gateway.control.wanted import asked_until_ms, readable_wanted
 from gateway.control.wanted import start as start_workers
 from gateway.core.follow import ChangeRoute, Note, Rest, StartRollout, Supersede, decide
-from gateway.core.plans import plan_for
+from gateway.core.rollouts.plans import plan_for
 from gateway.store.documents import Change, new_operation_id
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from gateway.contract import keys
 from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError, UpstreamError
 from gateway.contract.rollout import Progress, Rollout
-from gateway.core.gates import gates_of
+from gateway.core.rollouts.gates import gates_of
 from gateway.store.documents import Documents
 
 

@@ -18,8 +18,8 @@ from gateway.control.pools import ready_workers
 from gateway.control.rollouts.recent import Recent
 from gateway.control.rollouts.windows import MINUTE_MS, evidence_of, first_minute, with_marks
 from gateway.control.stored import read_stored
-from gateway.core.gates import gates_of
-from gateway.core.seen import CutoverCheck, Evidence, Seen
+from gateway.core.rollouts.gates import gates_of
+from gateway.core.rollouts.seen import CutoverCheck, Evidence, Seen
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore
 from gateway.store.lease import Leases

@@ -1,7 +1,7 @@
 """A plan played with the evidence that was recorded: what would have happened, and when.
 
-The rules are the real ones (`core.rehearse`); it runs in a thread, because a day of minutes takes seconds.
-Called by the handlers of rollouts.
+The rules are the real ones (`core.rollouts.rehearse`); it runs in a thread, because a day of minutes takes
+seconds. Called by the handlers of rollouts.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from gateway.control.parts import Parts
 from gateway.control.registry import unknown_model, versions_of
 from gateway.control.rollouts.windows import MINUTE_MS
 from gateway.control.stored import read_stored
-from gateway.core.replay import rehearse_recorded
+from gateway.core.rollouts.replay import rehearse_recorded
 
 TICK_S = 5.0
 MOST_TICKS = 2000  # a longer time is played in longer ticks

@@ -8,8 +8,8 @@ costs a little evidence and never adds any. Pure; called by `control.rollouts.ob
 from collections.abc import Callable, Iterable, Mapping
 
 from gateway.contract.rollout import Mark, Progress, Rollout
-from gateway.core.seen import Evidence
-from gateway.core.sums import Table, read
+from gateway.core.evidence.sums import Table, read
+from gateway.core.rollouts.seen import Evidence
 
 MINUTE_MS = 60_000
 
