@@ -98,6 +98,32 @@ def rm(session: Session, name: str, reason: str) -> int:
 
 
 @policy.command()
+@click.argument("model")
+@click.argument("version", required=False)
+@reading
+@operator
+def explain(session: Session, model: str, version: str | None) -> int:
+    """What do the policies of a model ask for, and what stands against a version now? Then exit code 3."""
+    asked = {} if version is None else {"version": version}
+    found = session.client.get("models", model, "policies", **asked)
+    session.out.value(found)
+    out = session.out
+    for item in found["policies"]:
+        out.line(f"{item['policy']}{': ' if item['description'] else ''}{item['description']}")
+        for rule in item["rules"]:
+            out.line(f"  {rule['rule']:<18} {rule['sentence']}")
+    if not found["policies"]:
+        out.line(f"no policy is about {model}: every registered version may answer")
+    for problem in found["problems"]:
+        out.warning(problem)
+    for item in found["broken"]:
+        out.failure(f"{item['sentence']} [{item['rule']}]")
+    if version is not None and not found["broken"]:
+        out.line(f"nothing stands against {model} {version} answering now")
+    return 3 if found["broken"] else 0
+
+
+@policy.command()
 @_FILE
 @reading
 @operator

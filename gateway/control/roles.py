@@ -79,6 +79,7 @@ ROLE_OF: dict[tuple[str, str], Role | None] = {
     ("PUT", f"{PREFIX}/policies/{{name}}"): Role.ADMIN,
     ("DELETE", f"{PREFIX}/policies/{{name}}"): Role.ADMIN,
     ("POST", f"{PREFIX}/policies/check"): READ,
+    ("GET", f"{PREFIX}/models/{{model}}/policies"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/standings"): READ,
     ("GET", f"{PREFIX}/models/{{model}}/pins"): READ,
     ("POST", f"{PREFIX}/models/{{model}}/versions/{{version}}/dossier"): READ,
