@@ -1,4 +1,5 @@
-"""Every model in one look: traffic, split, errors, latency, quality, rollout, workers. For `turnout top`.
+"""Every model in one look: traffic, split, errors, latency, quality, rollout, workers. For `turnout top` and
+the console.
 
 However many look at it, Redis is asked at most once in `FRESH_S`, and not at all while nobody looks. Traffic
 is of the last ten seconds, errors and latency of this minute and the one before, quality of the last hour (of
@@ -75,9 +76,10 @@ class Overview:
     async def look(self) -> dict[str, Any]:
         """`revision`, `at_ms` (Redis' clock), `left_out` and `models`. Shared: not to be changed."""
         async with self._looking:
-            if time.monotonic() - self._seen_s >= FRESH_S:
+            began_s = time.monotonic()
+            if began_s - self._seen_s >= FRESH_S:
                 self._seen = await self._look()
-                self._seen_s = time.monotonic()
+                self._seen_s = began_s  # of its end, a look of 0.1 s would halve what viewers see
             return self._seen
 
     async def _look(self) -> dict[str, Any]:
