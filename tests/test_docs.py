@@ -80,7 +80,7 @@ turnout rollout start digits \\
         ("route split digits 1=90 2=10 --dry-run", None),
         ("rollout …", None),
         ("NOUN VERB", None),
-        ("policy explain", "no command explain"),
+        ("policy justify", "no command justify"),
         ("root show", "no command root"),
         ("route split digits --percent 5", "no option --percent"),
     ],

@@ -3,7 +3,7 @@
 A policy that cannot be read refuses whatever it might be about: silence must not open a door. Approvals are
 compared with the dossier as it is now, which takes the model's evidence, so it is built only where a policy
 asks for approvals. Called by `control.change`, when a rollout starts, when an alias moves
-(`control.aliases`), and by `api.governance`.
+(`control.aliases`), and by `api.policies` and `api.standings`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -69,3 +69,19 @@ def test_a_deprecated_version_has_an_end_and_a_successor(run: Run) -> None:
 
 def test_a_date_that_is_none_is_wrong_use(run: Run) -> None:
     assert run("model", "deprecate", "digits", "1", "--sunset", "soon").code == 2
+
+
+def test_explaining_tells_each_rule_and_what_stands_against_a_version(run: Run, policy: Path) -> None:
+    assert "no policy is about digits" in run("policy", "explain", "digits").out
+    run("policy", "apply", "-f", policy)
+    told = run("policy", "explain", "digits", "2")
+    assert told.code == 3
+    assert "a version answers only while it is approved" in told.out
+    assert "one person of role approver approved it, never its author" in told.out
+    assert "[strict.answers]" in told.err
+    assert "[strict.approvals]" in told.err
+    shown = run("model", "dossier", "digits", "2").out
+    run("model", "approve", "digits", "2", "--hash", shown.rsplit("--hash ", 1)[1].strip())
+    settled = run("policy", "explain", "digits", "2")
+    assert (settled.code, "nothing stands against digits 2" in settled.out) == (0, True), settled
+    assert run("policy", "explain", "digits", "none").code == 1

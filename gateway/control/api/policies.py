@@ -143,8 +143,8 @@ async def check_policies(wish: CheckWish, control: Control) -> dict[str, Any]:
 async def explain_policies(
     model: ModelPath, control: Control, version: Annotated[str | None, Query(pattern=VERSION_PATTERN)] = None
 ) -> dict[str, Any]:
-    """What the policies of a model ask for, rule by rule; `broken`: what stands against this version answering
-    now, by a change of the route (a plan has its own dossier: `POST /policies/check`)."""
+    """What the policies of a model ask for, rule by rule; `broken`: what stands against this version
+    answering now, by a change of the route; a plan has its own dossier."""
     found = await policies_of(control)
     broken: tuple[Broken, ...] = ()
     if version is not None:
