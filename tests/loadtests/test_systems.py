@@ -180,4 +180,4 @@ def test_the_kept_results_can_be_read() -> None:
         if path.stem in ("statistics", "rollout-study"):  # simulations: the same on every machine
             continue
         assert told["machine"]["commit"], path.name
-        assert told.get("rounds") or told.get("promises"), path.name
+        assert any(value for name, value in told.items() if name not in ("section", "machine")), path.name
