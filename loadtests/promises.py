@@ -359,6 +359,9 @@ async def check(scale: Scale, only: str) -> list[Kept]:
 @click.option("--quick", is_flag=True)
 @click.option("--only", default="", help="Part of a promise's name.")
 def main(quick: bool, only: str) -> None:
+    names = [promise.__name__ for promise in PROMISES]
+    if not any(only in name for name in names):
+        raise click.UsageError(f"no promise has {only} in its name: {', '.join(names)}")
     found = uvloop.run(check(QUICK if quick else Scale(), only))
     told = [{"promise": kept.promise, "kept": kept.is_kept, "seen": kept.seen} for kept in found]
     save("promises", {"promises": told})

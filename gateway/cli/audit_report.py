@@ -15,7 +15,7 @@ import click
 
 from gateway.cli.client import ControlClient
 from gateway.cli.session import Session, operator
-from gateway.cli.words import match_words, parse_since, shadow_words, split_words, utc
+from gateway.cli.words import commit_words, match_words, parse_since, shadow_words, split_words, utc
 from gateway.contract.errors import TurnoutError
 from gateway.core.page import html, markdown
 from gateway.core.report import (
@@ -93,7 +93,7 @@ def _version(item: Mapping[str, Any], standing: Mapping[str, Any]) -> VersionSai
     lineage = item["lineage"]
     return VersionSaid(
         version=item["version"], digest=item["digest"], owner=item["owner"], source=item["source"],
-        git_commit=lineage["git_commit"], run_id=lineage["run_id"], data_digest=lineage["data_digest"],
+        commit=commit_words(lineage), run_id=lineage["run_id"], data_digest=lineage["data_digest"],
         by=item["author"], at_ms=item["at_ms"], state=standing.get("state", "registered"),
         state_by=standing.get("by", ""), state_reason=standing.get("reason", ""),
         sunset=(standing.get("sunset_at") or "")[:10],

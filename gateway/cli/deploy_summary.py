@@ -6,7 +6,7 @@ Pure: the answers of the control API come as values. Called by `turnout deploy -
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from gateway.cli.words import utc
+from gateway.cli.words import commit_words, utc
 from gateway.contract.errors import TurnoutError
 from gateway.core.page import Page, Section
 
@@ -43,7 +43,7 @@ def failed_page(model: str, version: str, error: TurnoutError) -> Page:
 def _versions(versions: Sequence[Mapping[str, Any]]) -> Section:
     rows = tuple(
         (
-            item["version"], item["digest"][:12], item["owner"], item["lineage"]["git_commit"][:12],
+            item["version"], item["digest"][:12], item["owner"], commit_words(item["lineage"]),
             item["lineage"]["run_id"], item["source"], f"{item['author']}, {utc(item['at_ms'])}",
         )
         for item in versions

@@ -11,7 +11,7 @@ from gateway.cli.grammar import REASON, YES, changes_itself, changing, confirm, 
 from gateway.cli.model_follow import follow
 from gateway.cli.register import pairs, register
 from gateway.cli.session import Session, operator
-from gateway.cli.words import age, bytes_words, tensors_words
+from gateway.cli.words import age, bytes_words, commit_words, tensors_words
 
 
 @click.group()
@@ -246,9 +246,7 @@ def gc(session: Session, older_than_h: float, dry_run: bool, yes: bool, reason: 
 def _lineage(lineage: Mapping[str, Any]) -> str:
     """One line of what is known."""
     known = [f"{lineage['kind']}"] if lineage["kind"] else []
-    if lineage["git_commit"]:
-        changed = " with changed files" if lineage["git_clean"] is False else ""
-        known.append(f"{lineage['git_commit'][:12]}{changed}")
+    known += [commit_words(lineage)] if lineage["git_commit"] else []
     known += [f"run {lineage['run_id']}"] if lineage["run_id"] else []
     known += [lineage["data_digest"]] if lineage["data_digest"] else []
     known += [text for text in (lineage["created_by"], lineage["created_at"], lineage["subject"]) if text]

@@ -94,6 +94,12 @@ def age(at_ms: int) -> str:
     return f"{duration(seconds)} ago"
 
 
+def commit_words(lineage: Mapping[str, Any]) -> str:
+    """`1f2e3d4c5b6a with changed files`; empty where no commit is known."""
+    changed = " with changed files" if lineage["git_clean"] is False and lineage["git_commit"] else ""
+    return f"{lineage['git_commit'][:12]}{changed}"
+
+
 def duration(seconds: float) -> str:
     """`12 s`, `3 min`, `5 h`, `2 d`."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):

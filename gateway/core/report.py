@@ -16,13 +16,14 @@ Clock = Callable[[int], str]
 
 @dataclass(frozen=True, slots=True)
 class VersionSaid:
-    """One registered version; texts are empty where nothing is known. `by` registered it."""
+    """One registered version; texts are empty where nothing is known. `by` registered it; `commit` is short,
+    and says whether files had changed since."""
 
     version: str
     digest: str
     owner: str
     source: str
-    git_commit: str
+    commit: str
     run_id: str
     data_digest: str
     by: str
@@ -147,7 +148,7 @@ def mean_shares(live: Sequence[Live], *, since_ms: int, until_ms: int) -> dict[s
 def _versions(report: Report, clock: Clock) -> Section:
     rows = tuple(
         (
-            one.version, _state(one), one.owner, one.digest[:12], one.source, one.git_commit[:12], one.run_id,
+            one.version, _state(one), one.owner, one.digest[:12], one.source, one.commit, one.run_id,
             one.data_digest, f"{one.by}, {clock(one.at_ms)}",
         )
         for one in report.versions

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
+from gateway.cli.words import commit_words
 from gateway.contract import keys
 from tests.cli.conftest import Installation, Run
 
@@ -104,3 +105,12 @@ def test_wrong_use_is_told(run: Run, tmp_path: Path) -> None:
     assert run("audit", "report", "digits", "--out", tmp_path / "report.pdf").code == 2
     assert run("audit", "report", "digits", "--since", "ever").code == 2
     assert run("audit", "report", "digits", "--out", tmp_path / "none" / "report.md").code == 2
+
+
+@pytest.mark.parametrize(
+    ("clean", "told"),
+    [(True, "c0c0c0c0c0c0"), (None, "c0c0c0c0c0c0"), (False, "c0c0c0c0c0c0 with changed files")],
+)
+def test_a_commit_is_told_with_what_had_changed_since(clean: bool | None, told: str) -> None:
+    assert commit_words({"git_commit": "c0" * 20, "git_clean": clean}) == told
+    assert commit_words({"git_commit": "", "git_clean": clean}) == ""

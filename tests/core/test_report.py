@@ -18,7 +18,7 @@ from gateway.core.report import (
 )
 
 VERSION = VersionSaid(
-    version="2", digest="ab" * 32, owner="ana", source="models/2.onnx", git_commit="c0" * 20, run_id="run-7",
+    version="2", digest="ab" * 32, owner="ana", source="models/2.onnx", commit="c0c0c0c0c0c0", run_id="run-7",
     data_digest="d5", by="ci", at_ms=5, state="approved", state_by="bo", state_reason="", sunset="",
 )  # fmt: skip
 FAILED = EventSaid(
