@@ -30,7 +30,8 @@ RULES = ("rules.yml", "alerts.yml")
 DATA_S = 60.0  # for samples of everything: accuracies come last, some 20 s after the first labels
 # Series that begin with the event that they count, or with an option that the demo leaves off.
 MAY_BE_ABSENT = {
-    "turnout_fallbacks_total", "turnout_hedges_total", "turnout_rejected_total", "turnout_retries_total",
+    "turnout_deprecated_pins_total", "turnout_fallbacks_total", "turnout_hedges_total",
+    "turnout_rejected_total", "turnout_retries_total",
     "turnout_shadow_dropped_total", "turnout_spans_dropped_total", "turnout_spans_exported_total",
     "turnout_store_memory_limit_bytes", "turnout_worker_spans_dropped_total",
     "turnout_worker_spans_exported_total",
