@@ -45,7 +45,10 @@ class Prometheus:
 
     def ask(self, query: str) -> tuple[str, int]:
         """What is wrong with the question, and how many series answer it."""
-        told = self.client.get(self.url, params={"query": query}).json()
+        reply = self.client.get(self.url, params={"query": query})
+        if reply.status_code == 503:  # it is up, and reads its own files still
+            return reply.text.strip(), 0
+        told = reply.json()
         if told["status"] != "success":
             return str(told["error"]), 0
         return "", len(told["data"]["result"])
