@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.store.documents import Change, Documents
-from tests.sockets import free_port
+from tests.sockets import eventually, free_port
 from tests.workers.models import identity
 from tests.workers.processes import Running, infer_body, register, start
 
@@ -61,6 +61,9 @@ class Installation:
 
     def log(self, name: str) -> list[dict[str, Any]]:
         return lines(self.running[name].log)
+
+    def calls(self) -> list[dict[str, Any]]:
+        return [line for line in self.log("control") if line["logger"] == "turnout.control.calls"]
 
 
 @pytest.fixture
@@ -126,7 +129,8 @@ async def test_a_killed_worker_is_told_in_lines_that_name_the_request_and_its_pr
         "prediction_id": reply.headers["turnout-prediction-id"],
     }
     assert expected.items() <= told[0].items()
-    (call,) = [line for line in installation.log("control") if line["logger"] == "turnout.control.calls"]
+    await eventually(installation.calls)  # logged when the reply has gone
+    (call,) = installation.calls()
     assert (call["request_id"], call["status"], call["trace_id"]) == ("deploy-7", 200, TRACE)
     assert call["message"] == "PUT /api/v1/models/m/versions/1/workers 200"
     for name in installation.running:
