@@ -17,8 +17,8 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from gateway.contract import keys
-from gateway.control.audit import verify
-from gateway.control.audit_heads import Heads
+from gateway.control.audit.heads import Heads
+from gateway.control.audit.questions import verify
 from gateway.core.chain import link_of
 from gateway.store.audit import AuditStream
 from gateway.store.connection import connect

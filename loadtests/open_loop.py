@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway.cli.loadtest_run import drive
+from gateway.cli.loadtest.run import drive
 from gateway.loadtest.results import result
 from gateway.loadtest.scenario import Input, Run, Scenario
 from loadtests.drive import BODY

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from gateway.cli.demo_traffic import read_samples
+from gateway.cli.demo.traffic import read_samples
 from gateway.contract import keys
 from gateway.contract.route import Route
 from gateway.contract.version import Version

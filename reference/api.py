@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gateway.control.access.roles import DRY_RUNNABLE, PREFIX, ROLE_OF
 from gateway.control.app import build_app
-from gateway.control.roles import DRY_RUNNABLE, PREFIX, ROLE_OF
 from gateway.control.settings import ControlSettings
 
 OURS = {"x-turnout-author", "if-match", "last-event-id"}  # headers, told in the page's head

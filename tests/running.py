@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 
-from gateway.cli.demo_traffic import request_body
+from gateway.cli.demo.traffic import request_body
 
 START_S = 120.0
 END_S = 60.0

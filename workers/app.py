@@ -4,7 +4,7 @@ Bind, announce `starting`, load and warm up the model in a thread, announce `rea
 SIGINT: announce `draining`, keep accepting for the grace, finish what is in flight, withdraw the lease, exit
 0. A second signal ends the process at once. Every expected failure is a `TurnoutError` with one sentence.
 
-Called by `gateway.cli.worker`.
+Called by `gateway.cli.processes.worker`.
 """
 
 import asyncio

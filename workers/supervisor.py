@@ -5,7 +5,7 @@ looks after the children ten times a second (`workers.staffing` decides, this mo
 keeps what runs and restarts what crashes. At SIGTERM or SIGINT every child is told to drain, and the
 supervisor ends when they have. A second signal kills them.
 
-Called by `gateway.cli.supervisor`.
+Called by `gateway.cli.processes.supervisor`.
 """
 
 import asyncio

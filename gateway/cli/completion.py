@@ -108,7 +108,7 @@ def _keys(ctx: click.Context) -> Iterator[str]:
 
 
 def _scenarios(ctx: click.Context) -> Iterator[str]:
-    from gateway.cli.loadtest_scenario import scenario_names  # takes a moment to load
+    from gateway.cli.loadtest.scenario import scenario_names  # takes a moment to load
 
     yield from scenario_names()
 

@@ -1,8 +1,8 @@
 """`turnout`: the one command, with its subcommands loaded only when they are called.
 
 Loading HTTP clients, servers and model runtimes for `turnout --help` would take a second, so a subcommand is
-named here as `module:attribute` and imported when it runs. Exit codes: 0 done, 1 failed, 2 wrong use or
-drift, 3 refused, 4 conflict, 5 not reachable.
+named here as `module:attribute`, of this package, and imported when it runs. Exit codes: 0 done, 1 failed,
+2 wrong use or drift, 3 refused, 4 conflict, 5 not reachable.
 """
 
 import importlib
@@ -19,47 +19,41 @@ from gateway.contract import lifeline
 from gateway.contract.errors import TurnoutError
 
 COMMANDS = {
-    "up": ("gateway.cli.up:up", "Run everything on this machine: gateway, workers, control, Redis."),
-    "status": ("gateway.cli.status:status", "Is everything well, and if not, what is to be done?"),
-    "top": ("gateway.cli.top:top", "All models, live: requests, errors, latency, quality, rollouts."),
-    "doctor": (
-        "gateway.cli.doctor:doctor",
-        "What is wrong with this installation, and the command to mend it.",
-    ),
-    "route": ("gateway.cli.route:route", "Show and change how a model's requests are split."),
-    "cutover": ("gateway.cli.cutover:cutover", "Blue/green: make another version live, or go back."),
-    "rollout": ("gateway.cli.rollout:rollout", "Move traffic to a version by itself, on evidence."),
-    "deploy": ("gateway.cli.deploy:deploy", "What a pipeline calls: register a version and roll it out."),
-    "compare": ("gateway.cli.compare:compare", "Versions side by side: latency, errors, accuracy."),
-    "drift": ("gateway.cli.drift:drift", "Have the answers changed, before any label comes?"),
-    "feedback": ("gateway.cli.feedback:feedback", "What became of labels."),
-    "model": ("gateway.cli.model:model", "Register and show models and their versions."),
-    "unit": ("gateway.cli.unit:unit", "Whose predictions these are: erase what is kept of one."),
-    "policy": ("gateway.cli.policy:policy", "The rules that changes and rollouts have to keep."),
-    "alias": ("gateway.cli.alias:alias", "Names for versions that move, such as champion."),
-    "pools": ("gateway.cli.pools:pools", "Workers of each version: wanted, ready, why, where."),
-    "gateways": ("gateway.cli.gateways:gateways", "Gateway processes and the revision they serve."),
-    "explain": ("gateway.cli.explain:explain", "Why does a request go where it goes, or why did one?"),
-    "apply": ("gateway.cli.apply:apply", "Write routes from a file, or everything from a folder."),
-    "diff": ("gateway.cli.apply:diff", "What would `apply` change? Exit code 2 on drift."),
-    "export": ("gateway.cli.apply:export", "Print the routes as a file, or write everything into a folder."),
-    "key": ("gateway.cli.key:key", "Who may do what: keys with roles and scopes."),
-    "audit": ("gateway.cli.audit:audit", "Who changed what; what was live then; is the record whole?"),
-    "gateway": ("gateway.cli.gateway:gateway", "Run gateway processes (data plane)."),
-    "control": ("gateway.cli.control:control", "Run the control API."),
-    "supervisor": ("gateway.cli.supervisor:supervisor", "Start and stop this machine's workers by need."),
-    "worker": ("gateway.cli.worker:worker", "Run one worker of one version."),
-    "loadtest": (
-        "gateway.cli.loadtest:loadtest",
-        "Load a model through a gateway, and judge what came of it.",
-    ),
-    "bench": ("gateway.cli.bench:bench", "What versions of a model cost, measured in turn."),
-    "demo": ("gateway.cli.demo:demo", "Send demo traffic with delayed labels."),
-    "config": ("gateway.cli.config:config", "Settings: each value and where it comes from."),
-    "completion": ("gateway.cli.completion:completion", "Complete `turnout` in bash, zsh or fish."),
+    "up": ("processes.up:up", "Run everything on this machine: gateway, workers, control, Redis."),
+    "status": ("status:status", "Is everything well, and if not, what is to be done?"),
+    "top": ("top.command:top", "All models, live: requests, errors, latency, quality, rollouts."),
+    "doctor": ("doctor.command:doctor", "What is wrong with this installation, and the command to mend it."),
+    "route": ("route:route", "Show and change how a model's requests are split."),
+    "cutover": ("cutover:cutover", "Blue/green: make another version live, or go back."),
+    "rollout": ("rollout.command:rollout", "Move traffic to a version by itself, on evidence."),
+    "deploy": ("rollout.deploy:deploy", "What a pipeline calls: register a version and roll it out."),
+    "compare": ("compare:compare", "Versions side by side: latency, errors, accuracy."),
+    "drift": ("drift:drift", "Have the answers changed, before any label comes?"),
+    "feedback": ("feedback:feedback", "What became of labels."),
+    "model": ("model.command:model", "Register and show models and their versions."),
+    "unit": ("unit:unit", "Whose predictions these are: erase what is kept of one."),
+    "policy": ("policy:policy", "The rules that changes and rollouts have to keep."),
+    "alias": ("alias:alias", "Names for versions that move, such as champion."),
+    "pools": ("pools:pools", "Workers of each version: wanted, ready, why, where."),
+    "gateways": ("gateways:gateways", "Gateway processes and the revision they serve."),
+    "explain": ("explain:explain", "Why does a request go where it goes, or why did one?"),
+    "apply": ("folder.command:apply", "Write routes from a file, or everything from a folder."),
+    "diff": ("folder.command:diff", "What would `apply` change? Exit code 2 on drift."),
+    "export": ("folder.command:export", "Print the routes as a file, or write everything into a folder."),
+    "key": ("key:key", "Who may do what: keys with roles and scopes."),
+    "audit": ("audit.command:audit", "Who changed what; what was live then; is the record whole?"),
+    "gateway": ("processes.gateway:gateway", "Run gateway processes (data plane)."),
+    "control": ("processes.control:control", "Run the control API."),
+    "supervisor": ("processes.supervisor:supervisor", "Start and stop this machine's workers by need."),
+    "worker": ("processes.worker:worker", "Run one worker of one version."),
+    "loadtest": ("loadtest.command:loadtest", "Load a model through a gateway, and judge what came of it."),
+    "bench": ("bench.command:bench", "What versions of a model cost, measured in turn."),
+    "demo": ("demo.command:demo", "Send demo traffic with delayed labels."),
+    "config": ("config.command:config", "Settings: each value and where it comes from."),
+    "completion": ("completion:completion", "Complete `turnout` in bash, zsh or fish."),
 }
 VARIABLE = "_TURNOUT_COMPLETE"  # by which the shell asks what may come next
-HIDDEN = {"gateway-process": "gateway.cli.gateway:gateway_process"}  # started by other commands
+HIDDEN = {"gateway-process": "processes.gateway:gateway_process"}  # started by other commands
 
 
 class LazyGroup(click.Group):
@@ -73,7 +67,7 @@ class LazyGroup(click.Group):
         if target is None:
             return None
         module, _, attribute = target.partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        command = getattr(importlib.import_module(f"gateway.cli.{module}"), attribute)
         assert isinstance(command, click.Command)
         if VARIABLE in os.environ:
             from gateway.cli.completion import teach

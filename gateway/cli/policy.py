@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from gateway.cli.client import WouldChange
-from gateway.cli.files import read_documents, write_documents
+from gateway.cli.folder.files import read_documents, write_documents
 from gateway.cli.grammar import REASON, changing, reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import age

@@ -9,7 +9,7 @@ import time
 from gateway.cli.client import author
 from gateway.contract.access import Role
 from gateway.contract.errors import CallerError
-from gateway.control.key_changes import KeyWish, create
+from gateway.control.access.key_changes import KeyWish, create
 from gateway.store.connection import connect
 from gateway.store.documents import Documents
 

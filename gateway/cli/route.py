@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from gateway.cli.alias import resolve_aliases
-from gateway.cli.files import read_documents
+from gateway.cli.folder.files import read_documents
 from gateway.cli.grammar import YES, confirm, reading
 from gateway.cli.session import How, Session, advise_after, mutating, operator, report_applied, report_change
 from gateway.cli.starting import with_workers

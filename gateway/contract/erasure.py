@@ -16,7 +16,7 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class Erasure(Document):
-    """`seal`: only the control process that made it can tell what it was made of (`control.audit_heads`)."""
+    """`seal`: only the control process that made it can tell what it was made of (`control.audit.heads`)."""
 
     model: ModelName
     seal: str = Field(pattern=r"^[0-9a-f]{32}$")

@@ -67,7 +67,9 @@ def key_field(key_id: str) -> str:
     return f"key/{key_id}"
 
 
-COLLECTED_FIELD = "collected"  # what was removed last from the store of model files: `control.collect`
+COLLECTED_FIELD = (
+    "collected"  # what was removed last from the store of model files: `control.registry.collect`
+)
 KEY_USES = "{turnout}:key-uses"  # hash: key id -> ms of its last use, written at most once a minute
 AUDIT_HEADS = "{turnout}:audit-heads"  # list, newest last: signed heads of the audit chain, JSON
 

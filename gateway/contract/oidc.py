@@ -1,6 +1,6 @@
 """How people log in by OpenID Connect, as far as it is set: the issuer, what is asked of it, who gets a role.
 
-Read by the control process, which does it (`control.oidc`), and by the settings.
+Read by the control process, which does it (`control.access.oidc`), and by the settings.
 """
 
 from dataclasses import dataclass, field

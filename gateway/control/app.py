@@ -13,6 +13,11 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 
 from gateway.contract.lineage import clean
+from gateway.control.access.door import Door, Failures
+from gateway.control.access.guard import Guard
+from gateway.control.access.oidc import Issuer
+from gateway.control.access.people import People
+from gateway.control.access.roles import PREFIX
 from gateway.control.answers import PROBLEMS, install_answers
 from gateway.control.api import (
     aliases,
@@ -35,18 +40,13 @@ from gateway.control.api import (
     standings,
     traffic,
 )
-from gateway.control.artifacts import Artifacts, Inspected
-from gateway.control.audit_heads import Heads
-from gateway.control.catalogue import Catalogue
-from gateway.control.door import Door, Failures
-from gateway.control.guard import Guard
-from gateway.control.oidc import Issuer
+from gateway.control.audit.heads import Heads
 from gateway.control.overview import Overview
 from gateway.control.parts import Parts
-from gateway.control.people import People
-from gateway.control.probe import WorkerProbe
-from gateway.control.roles import PREFIX
+from gateway.control.registry.artifacts import Artifacts, Inspected
+from gateway.control.registry.catalogue import Catalogue
 from gateway.control.rollouts.running import running_controller
+from gateway.control.routing.probe import WorkerProbe
 from gateway.control.settings import LOOPBACK_NAMES, ControlSettings
 from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream

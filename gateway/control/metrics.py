@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from gateway.control.parts import Parts
-from gateway.control.pools_now import pools_of
+from gateway.control.pools.now import pools_of
 from gateway.control.rollouts.found import readable_rollout
 from gateway.observe.state import MetricsState
 

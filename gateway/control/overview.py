@@ -16,10 +16,10 @@ from typing import Any
 from gateway.contract.errors import is_versions_fault
 from gateway.contract.evidence import PRIMARY
 from gateway.contract.route import Route
-from gateway.control.needs import Needs, all_needs
-from gateway.control.pools import Pool, pools
+from gateway.control.pools.needs import Needs, all_needs
+from gateway.control.pools.report import Pool, pools
 from gateway.control.rollouts.found import readable_rollout, summary
-from gateway.control.stored import readable
+from gateway.control.routing.stored import readable
 from gateway.core.check import shares
 from gateway.core.evidence.compare import to_json
 from gateway.core.evidence.pace import Key, Pace

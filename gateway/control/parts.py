@@ -10,15 +10,15 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from gateway.contract.errors import CallerError
-from gateway.control.artifacts import Artifacts
-from gateway.control.audit_heads import Heads
-from gateway.control.caller import Caller
-from gateway.control.catalogue import Catalogue
-from gateway.control.door import Failures
-from gateway.control.oidc import Issuer
+from gateway.control.access.caller import Caller
+from gateway.control.access.door import Failures
+from gateway.control.access.oidc import Issuer
+from gateway.control.access.people import People
+from gateway.control.audit.heads import Heads
 from gateway.control.overview import Overview
-from gateway.control.people import People
-from gateway.control.probe import WorkerProbe
+from gateway.control.registry.artifacts import Artifacts
+from gateway.control.registry.catalogue import Catalogue
+from gateway.control.routing.probe import WorkerProbe
 from gateway.control.settings import ControlSettings
 from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream

@@ -11,8 +11,8 @@ from gateway.contract.evidence import PRIMARY
 from gateway.contract.record import made_at_ms
 from gateway.contract.route import Record, Route
 from gateway.control.parts import Parts
-from gateway.control.registry import unknown_model, versions_of
-from gateway.control.stored import read_stored
+from gateway.control.registry.versions import unknown_model, versions_of
+from gateway.control.routing.stored import read_stored
 from gateway.core.evidence.scores import ROLE_NAMES
 from gateway.core.recall import reason_of
 from gateway.store.predictions import Found, Recorded

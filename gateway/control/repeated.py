@@ -16,7 +16,7 @@ import orjson
 from fastapi import Request, Response
 
 from gateway.contract.errors import CallerError, ConflictError, UpstreamError
-from gateway.control.caller import SCOPE_KEY, Known
+from gateway.control.access.caller import SCOPE_KEY, Known
 from gateway.store.answered import Answered
 from gateway.store.documents import OPERATION_IDS
 

@@ -7,7 +7,7 @@ from gateway.contract.alias import UNANSWERED, Following
 from gateway.contract.pool import Presence
 from gateway.contract.rollout import Phase, Rollout
 from gateway.contract.route import Route
-from gateway.control.pools import Pool
+from gateway.control.pools.report import Pool
 from gateway.core.check import shares
 
 

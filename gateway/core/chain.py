@@ -3,7 +3,7 @@
 Two hashes. `link` is made inside the commit's own script, where there is only SHA-1: it binds each entry to
 the one before it from its first moment, but whoever can write to Redis can make a whole new chain of links.
 What holds against them is the running SHA-256 over all entries (`Sum`): control signs it with a key that
-Redis never sees (`control.audit_heads`), and a head that was kept elsewhere proves by itself, even without
+Redis never sees (`control.audit.heads`), and a head that was kept elsewhere proves by itself, even without
 that key.
 
 Entries are numbered by their revision, which grows by one with each commit, so a missing entry is a gap.

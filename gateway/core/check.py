@@ -5,7 +5,7 @@ an output that no model has). A *refusal* is a state of the pools in which commi
 operator may insist. Only what the edit adds is refused: taking traffic away from a dead version is always
 allowed.
 
-Pure. Called by `control.change` before every commit of routes.
+Pure. Called by `control.routing.change` before every commit of routes.
 """
 
 from collections.abc import Iterator, Mapping

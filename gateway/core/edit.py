@@ -4,7 +4,7 @@ An edit is a small document (`Edit`, one `kind` each); `edit_route` gives the ne
 `invalid_document` that lists every problem. Nothing here knows which versions are registered or have workers
 (`core.check`), nor the revision that the edit must find (the store compares it).
 
-Pure. Called by `control.change`.
+Pure. Called by `control.routing.change`.
 """
 
 from collections.abc import Sequence

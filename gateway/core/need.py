@@ -7,7 +7,7 @@ follows from documents and their history alone: a supervisor that was restarted,
 same.
 
 Pure: an end is given as a time (`until_ms`, by Redis' clock), and whoever asks compares. Called by
-`workers.wishes`, which starts and stops, and by `control.needs`, which tells why.
+`workers.wishes`, which starts and stops, and by `control.pools.needs`, which tells why.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -4,7 +4,7 @@ Two environments, `blue` and `green`, each hold a version, and `live` names the 
 puts the new version into the idle slot and makes it live; the version that was live stays in its slot, so
 that the way back is one switch. A route without slots gets them at its first cutover.
 
-Pure. Called by `control.cutover`, and by `core.edit` where a split dissolves the slots.
+Pure. Called by `control.routing.cutover`, and by `core.edit` where a split dissolves the slots.
 """
 
 from typing import Literal

@@ -1,7 +1,7 @@
 """How is the Redis server itself: what it says of its version, memory, persistence and speed.
 
 Everything is read with INFO, which every managed service allows; CONFIG is asked for what INFO does not say,
-and may be refused. Nothing is judged here: `control.doctor` does. Called by `control.examine`.
+and may be refused. Nothing is judged here: `control.doctor.judge` does. Called by `control.doctor.examine`.
 """
 
 import statistics

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from gateway.cli.demo_traffic import Traffic, read_samples
+from gateway.cli.demo.traffic import Traffic, read_samples
 from tests.running import FREE_PORTS, ROOT, Up
 
 PATIENCE_MS = 90_000  # of labels: some dozens decide

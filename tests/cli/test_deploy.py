@@ -9,8 +9,9 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
-from gateway.cli import deploy, roll_out
-from gateway.cli.deploy_summary import deployed_page
+from gateway.cli.rollout import deploy
+from gateway.cli.rollout import once as roll_out
+from gateway.cli.rollout.summary import deployed_page
 from gateway.contract.rollout import ENDED, Phase
 from gateway.core.page import markdown
 from tests.cli.conftest import Installation, Result, Run

@@ -1,4 +1,4 @@
-"""`gateway.cli.files`: route documents as people write them."""
+"""`gateway.cli.folder.files`: route documents as people write them."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import click
 import pytest
 
-from gateway.cli.files import read_documents, write_documents
+from gateway.cli.folder.files import read_documents, write_documents
 from gateway.cli.words import duration, parse_since
 
 

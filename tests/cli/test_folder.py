@@ -7,9 +7,9 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
-from gateway.cli import folder_apply
-from gateway.cli.files import read_documents, write_documents
-from gateway.cli.folder import Folder
+from gateway.cli.folder import apply as folder_apply
+from gateway.cli.folder.files import read_documents, write_documents
+from gateway.cli.folder.layout import Folder
 from gateway.cli.session import Session
 from tests.cli.conftest import Installation, Result, Run
 from tests.control.world import add_ready_versions, digest_of

@@ -209,7 +209,7 @@ def test_an_outage_is_told_once_and_what_was_missed_is_done_after_it(
         if turn == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("gateway.cli.model_follow.time.sleep", wait)
+    monkeypatch.setattr("gateway.cli.model.follow.time.sleep", wait)
     found = run("model", "follow", "scans", mlflow.address, "--alias", "champion", "--every", "5")
     assert found.err.count("404") == 1
     assert found.out.count("tried again every 5 s") == 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from gateway.cli.loadtest_inputs import inputs_of, read_inputs
+from gateway.cli.loadtest.inputs import inputs_of, read_inputs
 from gateway.cli.plots import empty_figure, plot_rates
 from gateway.contract import keys
 from tests.cli.conftest import Installation, Run

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from gateway.cli.top_view import COLUMNS, View, drawn, in_order
+from gateway.cli.top.view import COLUMNS, View, drawn, in_order
 from tests.cli.conftest import Installation, Run
 
 

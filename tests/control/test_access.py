@@ -17,8 +17,8 @@ from gateway.cli.recover import recover_admin
 from gateway.contract import keys
 from gateway.contract.access import AccessSettings, Role
 from gateway.contract.errors import CallerError
+from gateway.control.access.roles import OPEN, ROLE_OF
 from gateway.control.app import build_app
-from gateway.control.roles import OPEN, ROLE_OF
 from gateway.control.settings import ControlSettings
 from gateway.store.documents import Change, Documents
 from gateway.store.exposure import closed_access

@@ -14,9 +14,10 @@ from redis.asyncio import Redis
 
 from gateway.contract import keys
 from gateway.contract.errors import UpstreamError
-from gateway.control import collect, registry
 from gateway.control.api import models
 from gateway.control.app import build_app
+from gateway.control.registry import collect
+from gateway.control.registry import versions as registry
 from gateway.control.settings import ControlSettings
 from gateway.store.documents import Change, Documents
 from tests.control.test_models import model_file, put, upload

@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 from gateway.contract import keys
 from gateway.contract.access import Key, Role
 from gateway.contract.pool import STAMPED_HSET, Lease, Presence, WorkerState
-from gateway.control.doctor import Disk, Seen, findings
-from gateway.control.examine import redis_cli
-from gateway.control.findings import Severity
+from gateway.control.doctor.examine import redis_cli
+from gateway.control.doctor.findings import Severity
+from gateway.control.doctor.judge import Disk, Seen, findings
 from gateway.store.condition import Condition
 from gateway.store.fleet import FleetStore
 from tests.control.world import add_versions, answering_worker, following_gateway, split

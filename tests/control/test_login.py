@@ -14,9 +14,9 @@ import pytest
 from gateway.contract.access import AccessSettings, Role
 from gateway.contract.errors import CallerError
 from gateway.contract.oidc import OidcSettings, problems
+from gateway.control.access.oidc import Issuer
+from gateway.control.access.people import LOGIN_S, MOST_LOGINS, People
 from gateway.control.app import build_app
-from gateway.control.oidc import Issuer
-from gateway.control.people import LOGIN_S, MOST_LOGINS, People
 from gateway.control.settings import ControlSettings
 
 CLIENT, SECRET = "turnout", "a-secret-of-tests"

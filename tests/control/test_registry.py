@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from redis.asyncio import Redis
 
-from gateway.control.catalogue import Catalogue
+from gateway.control.registry.catalogue import Catalogue
 from gateway.control.settings import ControlSettings
 from gateway.store.documents import Documents
 from tests.control.test_models import model_file, put, upload

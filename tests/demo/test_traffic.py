@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 
 import httpx2
 
-from gateway.cli.demo_traffic import Traffic, read_samples
+from gateway.cli.demo.traffic import Traffic, read_samples
 from gateway.settings import config_dir
 
 SAMPLES = read_samples(config_dir() / "demo")

@@ -19,10 +19,10 @@ from redis.asyncio import Redis
 from gateway.contract import keys
 from gateway.contract.access import Role
 from gateway.contract.errors import TurnoutError
-from gateway.control.audit import verify
-from gateway.control.audit_heads import Heads
-from gateway.control.door import turns_on
-from gateway.control.key_changes import all_keys
+from gateway.control.access.door import turns_on
+from gateway.control.access.key_changes import all_keys
+from gateway.control.audit.heads import Heads
+from gateway.control.audit.questions import verify
 from gateway.store.audit import AuditStream
 from gateway.store.documents import Change, Documents
 from tests.sockets import free_port

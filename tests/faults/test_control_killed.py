@@ -26,8 +26,8 @@ from redis.asyncio import Redis
 
 from gateway.cli.main import main
 from gateway.contract import keys
-from gateway.control.audit import verify
-from gateway.control.audit_heads import Heads
+from gateway.control.audit.heads import Heads
+from gateway.control.audit.questions import verify
 from gateway.store.audit import AuditStream, told
 from tests.control.world import add_ready_versions
 from tests.faults.test_access_faults import control

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.cli.bench_workers import others_per_second, used
+from gateway.cli.bench.workers import others_per_second, used
 from gateway.cli.client import ControlClient
 from gateway.contract.errors import TurnoutError
 from gateway.loadtest.pinned import measure

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gateway.cli.files import read_documents
+from gateway.cli.folder.files import read_documents
 from gateway.loadtest.scenario import Scenario
 from gateway.loadtest.thresholds import parse
 

@@ -8,10 +8,10 @@ from pydantic import Field
 from gateway.contract import keys
 from gateway.contract.names import NAME_PATTERN, VersionName
 from gateway.contract.route import Document
-from gateway.control.aliases import Move, move_alias, read_aliases
+from gateway.control.access.caller import Caller
 from gateway.control.body import StrictRoute
-from gateway.control.caller import Caller
 from gateway.control.parts import Author, Control
+from gateway.control.registry.aliases import Move, move_alias, read_aliases
 from gateway.control.rollouts.followed import told_followed
 from gateway.core.follow import moved_at
 

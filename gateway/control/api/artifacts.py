@@ -9,8 +9,8 @@ from starlette.requests import ClientDisconnect
 from gateway.contract.errors import CallerError
 from gateway.contract.route import Document
 from gateway.control.body import StrictRoute
-from gateway.control.collect import collect
 from gateway.control.parts import Author, Control
+from gateway.control.registry.collect import collect
 
 uploads = APIRouter(tags=["models"])  # a model file is a stream, not a JSON document
 router = APIRouter(tags=["models"], route_class=StrictRoute)

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from gateway.contract.names import NAME_PATTERN
 from gateway.contract.route import Document
-from gateway.control.audit import Asked, live_at, log, one, routed_models, verify
+from gateway.control.access.caller import Caller
+from gateway.control.audit.questions import Asked, live_at, log, one, routed_models, verify
 from gateway.control.body import StrictRoute
-from gateway.control.caller import Caller
 from gateway.control.parts import Control
 from gateway.core.chain import Head
 

@@ -15,7 +15,7 @@ from gateway.contract.route import Document
 from gateway.control.api.paths import ModelPath
 from gateway.control.body import StrictRoute
 from gateway.control.parts import Author, Control, Parts
-from gateway.control.stored import read_stored
+from gateway.control.routing.stored import read_stored
 from gateway.store.documents import Change, new_operation_id
 
 router = APIRouter(tags=["governance"], route_class=StrictRoute)

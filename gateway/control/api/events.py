@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from gateway.contract.errors import CallerError, UpstreamError
 from gateway.contract.rollout import Rollout
-from gateway.control.caller import Caller
+from gateway.control.access.caller import Caller
 from gateway.control.parts import Control, Parts
 from gateway.control.rollouts.notify import event_body
 from gateway.store.documents import Documents

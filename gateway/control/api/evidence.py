@@ -11,10 +11,10 @@ from gateway.contract.errors import CallerError
 from gateway.contract.names import PREDICTION_ID_PATTERN, VERSION_PATTERN, is_version_name
 from gateway.control.api.paths import ModelPath
 from gateway.control.body import StrictRoute
-from gateway.control.decided import Decided, decided_then
 from gateway.control.parts import Control, Parts
 from gateway.control.recorded import recorded, told
-from gateway.control.registry import unknown_model, versions_of
+from gateway.control.registry.versions import unknown_model, versions_of
+from gateway.control.routing.decided import Decided, decided_then
 from gateway.core.evidence.compare import Comparison, compare, compare_table, to_json
 from gateway.core.evidence.confusion import confusions
 from gateway.core.evidence.drift import drift, shift

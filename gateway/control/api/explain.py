@@ -13,10 +13,10 @@ from gateway.contract.route import Route, Weight
 from gateway.control.api.evidence import PredictionPath
 from gateway.control.api.paths import ModelPath
 from gateway.control.body import StrictRoute
-from gateway.control.decided import Decided, decided_then, decides_now
 from gateway.control.parts import Control
 from gateway.control.recorded import recorded, told
-from gateway.control.registry import unknown_model, versions_of
+from gateway.control.registry.versions import unknown_model, versions_of
+from gateway.control.routing.decided import Decided, decided_then, decides_now
 from gateway.core.decide import CompiledRoute, compile_route
 from gateway.core.explain import Explanation, Ready, Tried, Unmet, explain, request_of
 from gateway.core.recall import UnitCheck, check_unit

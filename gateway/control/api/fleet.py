@@ -10,16 +10,16 @@ from gateway.contract.access import Role
 from gateway.contract.errors import is_versions_fault
 from gateway.contract.evidence import PRIMARY
 from gateway.contract.pool import Presence
+from gateway.control.access.caller import Caller, Known
 from gateway.control.body import StrictRoute
-from gateway.control.caller import Caller, Known
-from gateway.control.doctor import findings
-from gateway.control.examine import examine
+from gateway.control.doctor.examine import examine
+from gateway.control.doctor.judge import findings
 from gateway.control.parts import Control, Parts
-from gateway.control.pools_now import pools_of
+from gateway.control.pools.now import pools_of
 from gateway.control.rollouts.followed import readable_following
 from gateway.control.rollouts.found import readable_rollout
+from gateway.control.routing.stored import readable
 from gateway.control.status import installation_problems
-from gateway.control.stored import readable
 from gateway.core.evidence.scores import ROLE_NAMES
 
 router = APIRouter(tags=["fleet"], route_class=StrictRoute)

@@ -8,12 +8,12 @@ from fastapi import APIRouter, Path, Query
 
 from gateway.contract.access import KEY_ID_PATTERN, Key
 from gateway.contract.envelope import Envelope
-from gateway.control.applied import wait_until_served
+from gateway.control.access.caller import Caller
+from gateway.control.access.door import key_in
+from gateway.control.access.key_changes import KeyWish, create, revoke
 from gateway.control.body import StrictRoute
-from gateway.control.caller import Caller
-from gateway.control.door import key_in
-from gateway.control.key_changes import KeyWish, create, revoke
 from gateway.control.parts import Author, Control, Parts
+from gateway.control.routing.applied import wait_until_served
 
 router = APIRouter(tags=["keys"], route_class=StrictRoute)
 

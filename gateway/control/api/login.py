@@ -12,8 +12,8 @@ from pydantic import Field
 
 from gateway.contract.errors import CallerError
 from gateway.contract.route import Document
+from gateway.control.access.caller import Caller
 from gateway.control.body import StrictRoute
-from gateway.control.caller import Caller
 from gateway.control.parts import Control, Parts
 
 router = APIRouter(tags=["login"], route_class=StrictRoute)

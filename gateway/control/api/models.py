@@ -8,17 +8,17 @@ from pydantic import Field
 
 from gateway.contract.route import Document
 from gateway.contract.version import Version
+from gateway.control.access.caller import Caller
 from gateway.control.api.paths import ModelPath, VersionPath
 from gateway.control.api.pools import asked_now_until_ms, summary
-from gateway.control.artifacts import chunks
 from gateway.control.body import StrictRoute
-from gateway.control.caller import Caller
-from gateway.control.governance import broken_by_removal, refuse
 from gateway.control.parts import Author, Control, Parts
-from gateway.control.pools_now import pools_of
-from gateway.control.registry import Registration, all_versions, register, registered, unknown_model
-from gateway.control.retire import remove, retag
-from gateway.control.search import parse_search
+from gateway.control.pools.now import pools_of
+from gateway.control.registry.artifacts import chunks
+from gateway.control.registry.retire import remove, retag
+from gateway.control.registry.search import parse_search
+from gateway.control.registry.versions import Registration, all_versions, register, registered, unknown_model
+from gateway.control.routing.governance import broken_by_removal, refuse
 
 router = APIRouter(tags=["models"], route_class=StrictRoute)
 

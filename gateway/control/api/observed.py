@@ -7,10 +7,10 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from gateway.control.caller import Caller
+from gateway.control.access.caller import Caller
 from gateway.control.metrics import installation_metrics
 from gateway.control.parts import Control
-from gateway.control.pools_now import pools_of
+from gateway.control.pools.now import pools_of
 from gateway.observe.exposition import CONTENT_TYPE, render
 
 router = APIRouter(tags=["observation"])

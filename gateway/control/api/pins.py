@@ -6,11 +6,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from gateway.contract import keys
+from gateway.control.access.door import key_in
 from gateway.control.api.paths import ModelPath
 from gateway.control.body import StrictRoute
-from gateway.control.door import key_in
-from gateway.control.governance import standings_of
 from gateway.control.parts import Control, Parts
+from gateway.control.routing.governance import standings_of
 from gateway.store.pins import DAY_S, DAYS_KEPT
 
 router = APIRouter(tags=["governance"], route_class=StrictRoute)

@@ -11,19 +11,19 @@ from gateway.contract.names import VERSION_PATTERN, ModelName, VersionName
 from gateway.contract.plan import Plan
 from gateway.contract.policy import Policy
 from gateway.contract.route import Document, Route
-from gateway.control.aliases import is_return
 from gateway.control.api.paths import ModelPath
 from gateway.control.body import StrictRoute
-from gateway.control.governance import (
+from gateway.control.parts import Author, Control
+from gateway.control.registry.aliases import is_return
+from gateway.control.registry.versions import registered
+from gateway.control.routing.governance import (
     broken_by_alias,
     broken_by_change,
     broken_by_plan,
     kept_against,
     policies_of,
 )
-from gateway.control.parts import Author, Control
-from gateway.control.registry import registered
-from gateway.control.stored import read_stored
+from gateway.control.routing.stored import read_stored
 from gateway.core.broken import Broken
 from gateway.core.policy_words import rules_of
 from gateway.store.documents import Change, new_operation_id

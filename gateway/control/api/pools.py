@@ -11,10 +11,10 @@ from gateway.contract.route import Document
 from gateway.control.api.paths import ModelPath, VersionPath
 from gateway.control.body import StrictRoute
 from gateway.control.parts import Author, Control, Parts
-from gateway.control.pools import Pool
-from gateway.control.registry import registered
-from gateway.control.stored import read_stored
-from gateway.control.wanted import asked_until_ms, scale, start
+from gateway.control.pools.report import Pool
+from gateway.control.pools.wanted import asked_until_ms, scale, start
+from gateway.control.registry.versions import registered
+from gateway.control.routing.stored import read_stored
 from gateway.core.check import shares
 
 router = APIRouter(tags=["pools"], route_class=StrictRoute)

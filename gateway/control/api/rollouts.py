@@ -12,15 +12,15 @@ from gateway.contract.errors import CallerError
 from gateway.contract.names import VersionName
 from gateway.contract.plan import Plan
 from gateway.contract.route import Document
+from gateway.control.access.caller import Caller
 from gateway.control.api.paths import ModelPath
-from gateway.control.applied import wait_until_served
 from gateway.control.body import StrictRoute
-from gateway.control.caller import Caller
 from gateway.control.parts import Author, Control, Parts
 from gateway.control.rollouts.commands import Wish, command, start
 from gateway.control.rollouts.found import Found, readable_rollout, summary, the_rollout, told
 from gateway.control.rollouts.rehearsal import rehearse
 from gateway.control.rollouts.templates import Templates
+from gateway.control.routing.applied import wait_until_served
 from gateway.core.rollouts.plans import plan_for
 
 router = APIRouter(tags=["rollouts"], route_class=StrictRoute)

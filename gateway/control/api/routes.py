@@ -11,14 +11,14 @@ from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError
 from gateway.contract.names import ModelName
 from gateway.contract.route import MAX_ROUTE_BYTES, Document, Route
+from gateway.control.access.caller import Caller, Known
 from gateway.control.api.paths import ModelPath
 from gateway.control.body import StrictRoute
-from gateway.control.caller import Caller, Known
-from gateway.control.change import Changed, Intent, check, commit, plan
-from gateway.control.cutover import cut
 from gateway.control.parts import Author, Control, Parts
 from gateway.control.rollouts.followed import told_followed
-from gateway.control.stored import Stored, read_stored, readable
+from gateway.control.routing.change import Changed, Intent, check, commit, plan
+from gateway.control.routing.cutover import cut
+from gateway.control.routing.stored import Stored, read_stored, readable
 from gateway.core.diff import differences
 from gateway.core.edit import Edit, Replace
 from gateway.core.slots import cut_back, cut_over

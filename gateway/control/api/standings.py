@@ -14,17 +14,17 @@ from gateway.contract.plan import Plan
 from gateway.contract.route import Document
 from gateway.contract.standing import ENDED, NEXT, Approval, Digest, Standing, State
 from gateway.contract.version import Version
+from gateway.control.access.caller import Caller
 from gateway.control.api.paths import ModelPath, VersionPath
 from gateway.control.body import StrictRoute
-from gateway.control.caller import Caller
-from gateway.control.governance import (
+from gateway.control.parts import Author, Control, Parts
+from gateway.control.registry.versions import registered
+from gateway.control.rollouts.templates import Templates
+from gateway.control.routing.governance import (
     dossier_of,
     read_standing,
 )
-from gateway.control.parts import Author, Control, Parts
-from gateway.control.registry import registered
-from gateway.control.rollouts.templates import Templates
-from gateway.control.stored import read_stored
+from gateway.control.routing.stored import read_stored
 from gateway.core.rollouts.plans import plan_for
 from gateway.store.documents import Change
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from gateway.contract import keys
 from gateway.contract.rollout import Progress, Rollout
 from gateway.contract.route import Counting, Route
-from gateway.control.change import document_of
-from gateway.control.registry import added_versions
+from gateway.control.registry.versions import added_versions
+from gateway.control.routing.change import document_of
 from gateway.core.rollouts.seen import Seen
 from gateway.store.documents import Change, Committed, Documents
 from gateway.store.lease import Leases

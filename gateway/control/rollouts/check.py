@@ -17,9 +17,9 @@ from gateway.contract.pool import Lease, WorkerState
 from gateway.contract.rollout import Rollout
 from gateway.contract.route import Route
 from gateway.contract.version import Version
-from gateway.control.probe import WorkerProbe
-from gateway.control.registry import registered
-from gateway.control.synthetic import synthetic_request
+from gateway.control.registry.versions import registered
+from gateway.control.routing.probe import WorkerProbe
+from gateway.control.routing.synthetic import synthetic_request
 from gateway.core.rollouts.seen import CutoverCheck
 from gateway.store.documents import Documents
 from gateway.store.fleet import FleetStore

@@ -18,14 +18,14 @@ from gateway.contract.errors import CallerError, ConflictError, UpstreamError
 from gateway.contract.plan import Plan
 from gateway.contract.pool import Keep, Lease
 from gateway.contract.rollout import Rollout
-from gateway.control.governance import broken_by_plan, refuse
 from gateway.control.parts import Parts
-from gateway.control.pools import ready_workers
-from gateway.control.registry import unknown_model, versions_of
+from gateway.control.pools.report import ready_workers
+from gateway.control.pools.wanted import asked_until_ms, readable_wanted, scale
+from gateway.control.registry.versions import unknown_model, versions_of
 from gateway.control.rollouts.act import commit_transition
 from gateway.control.rollouts.found import Found, find_rollout, the_rollout
-from gateway.control.stored import Stored, read_stored
-from gateway.control.wanted import asked_until_ms, readable_wanted, scale
+from gateway.control.routing.governance import broken_by_plan, refuse
+from gateway.control.routing.stored import Stored, read_stored
 from gateway.core.check import no_worker
 from gateway.core.rollouts.rollout_actions import Commit
 from gateway.core.rollouts.rollout_commands import aborted, paused, promoted, resumed, started

@@ -20,14 +20,14 @@ from gateway.contract.errors import CallerError, ConflictError, FencedError, Tur
 from gateway.contract.pool import Keep
 from gateway.contract.rollout import Rollout
 from gateway.contract.route import Route
-from gateway.control.change import Planned, check, document_of
 from gateway.control.parts import Parts
+from gateway.control.pools.wanted import asked_until_ms, readable_wanted
+from gateway.control.pools.wanted import start as start_workers
 from gateway.control.rollouts.commands import abort_by_follower, start
 from gateway.control.rollouts.followed import Followed, read_followed
 from gateway.control.rollouts.templates import Templates
-from gateway.control.stored import read_stored
-from gateway.control.wanted import asked_until_ms, readable_wanted
-from gateway.control.wanted import start as start_workers
+from gateway.control.routing.change import Planned, check, document_of
+from gateway.control.routing.stored import read_stored
 from gateway.core.follow import ChangeRoute, Note, Rest, StartRollout, Supersede, decide
 from gateway.core.rollouts.plans import plan_for
 from gateway.store.documents import Change, new_operation_id

@@ -13,7 +13,7 @@ from gateway.contract.alias import Following
 from gateway.contract.envelope import Envelope
 from gateway.contract.route import Follow
 from gateway.control.rollouts.found import readable_rollout
-from gateway.control.stored import Stored, read_stored
+from gateway.control.routing.stored import Stored, read_stored
 from gateway.core.follow import Seen, has_moved, moved_at, names, stands
 from gateway.store.documents import Documents
 

@@ -14,10 +14,10 @@ from gateway.contract import keys
 from gateway.contract.errors import UpstreamError
 from gateway.contract.rollout import Progress, Rollout, Verdict
 from gateway.contract.version import Version
-from gateway.control.pools import ready_workers
+from gateway.control.pools.report import ready_workers
 from gateway.control.rollouts.recent import Recent
 from gateway.control.rollouts.windows import MINUTE_MS, evidence_of, first_minute, with_marks
-from gateway.control.stored import read_stored
+from gateway.control.routing.stored import read_stored
 from gateway.core.rollouts.gates import gates_of
 from gateway.core.rollouts.seen import CutoverCheck, Evidence, Seen
 from gateway.store.documents import Documents

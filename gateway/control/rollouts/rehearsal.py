@@ -10,9 +10,9 @@ from typing import Any
 from gateway.contract.errors import CallerError
 from gateway.contract.plan import Plan
 from gateway.control.parts import Parts
-from gateway.control.registry import unknown_model, versions_of
+from gateway.control.registry.versions import unknown_model, versions_of
 from gateway.control.rollouts.windows import MINUTE_MS
-from gateway.control.stored import read_stored
+from gateway.control.routing.stored import read_stored
 from gateway.core.rollouts.replay import rehearse_recorded
 
 TICK_S = 5.0

@@ -1,9 +1,8 @@
 """What happened to one model's requests in a window: how many, how many failed and how, how fast.
 
 The window is the difference of two readings of the same evidence, which holds only sums. Shadows are left
-out: this is what clients saw. Pure; called by `control.cutover` and `core.rollouts.rollout_events` for their
-reports.
-"""
+out: this is what clients saw. Pure; called by `control.routing.cutover` and `core.rollouts.rollout_events`
+for their reports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
