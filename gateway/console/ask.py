@@ -11,7 +11,7 @@ from typing import Any
 from nicegui import ui
 
 from gateway.console.api import ApiError
-from gateway.console.pieces import button, command_line, dialog, set_command, text
+from gateway.console.pieces import button, command_line, dialog, sentence, set_command, text
 from gateway.console.place import Watch
 
 MAX_AUTHOR_LENGTH = 128  # as the control API has it
@@ -55,7 +55,7 @@ def show_error(error: ApiError) -> None:
         if len(told) > 1 or error.code == "refused":
             text("Refused:", "strong", "p")
         for words in (*told, *map(str, error.data.get("problems", ())[1:])):
-            text(words, "", "p")
+            sentence(words)
         if error.code == "conflict":
             text("Nothing was changed. Close this, look at what is there now, and start again.", "", "p")
 

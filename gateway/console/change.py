@@ -14,7 +14,7 @@ from nicegui import ui
 
 from gateway.console.api import ApiError, path_of
 from gateway.console.ask import Question, ask, refuse
-from gateway.console.pieces import text
+from gateway.console.pieces import sentence, text
 from gateway.console.place import Watch
 from gateway.console.starting import Lacking, Starting, lacking_of
 from gateway.console.words import served, with_options
@@ -154,7 +154,7 @@ def show_warnings(look: Look) -> None:
     for warning in look.found.get("warnings", ()):
         is_told = warning.removeprefix(OVERRIDDEN) in look.against
         if not is_told and (look.lacking is None or not look.lacking.says(warning)):
-            text(warning, "warning", "p")
+            sentence(warning, "warning")
 
 
 def show_verdict(policies: tuple[str, ...], against: tuple[str, ...] = ()) -> None:

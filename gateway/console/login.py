@@ -75,6 +75,7 @@ class Login:
         self._sessions.close(request.scope["headers"])
         name, session = self._sessions.open()
         session.author, session.key, session.is_login = found["name"], found["session"], True
+        session.named, session.role = found["name"], found["role"]
         response = self._page("You are logged in", f"as {found['name']} ({found['role']})", 200, goes_on=True)
         response.headers.append("set-cookie", session_cookie(request.scope, name).decode())
         self._set_cookie(request, response, "", max_age=0)

@@ -26,6 +26,7 @@ PLACES = (
     ("Fleet", "/fleet"),
     ("Audit", "/audit"),
 )
+ONLY_LOOK = ("client", "viewer")  # roles that may change nothing
 _THEMES = {
     None: ("brightness_auto", "as the system"),
     True: ("dark_mode", "dark"),
@@ -69,7 +70,10 @@ class Banner:
 
 def _sign_in() -> None:
     """A key that is refused is forgotten, and what it showed is left: it may be somebody else by now."""
-    session_of_page().key = None
+    session = session_of_page()
+    session.forget_key()
+    asked = ui.context.client.request.url
+    session.left = asked.path.removeprefix("/console") + (f"?{asked.query}" if asked.query else "")
     ui.navigate.to("/session")  # below the console's own path
 
 
@@ -104,6 +108,12 @@ def frame(title: str, here: str = "") -> Iterator[Banner]:
     with ui.element("div").classes("page") as page:
         page._props.update({"id": "content", "tabindex": -1})
         banner = Banner()
+        if session.role in ONLY_LOOK:
+            text(
+                f"{session.named} is a {session.role}: you may look at all this, and change nothing.",
+                "soft",
+                "p",
+            )
         yield banner
 
 
@@ -128,4 +138,4 @@ def _tools(dark: ui.dark_mode) -> None:
     with ui.element("div").classes("tools"):
         icon, words = _THEMES[session.dark]
         button = icon_button(icon, f"Theme: {words}", turn)
-        link(session.author or "Who are you?", "/session", "who")
+        link(session.who or "Who are you?", "/session", "who")

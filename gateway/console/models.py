@@ -15,7 +15,8 @@ from gateway.console.pieces import colour
 from gateway.console.words import command, percent, rate, weight
 
 MANY_FAIL = 0.01  # of the requests
-LEGIBLE, LEGIBLE_ON_PHONES = 8.0, 20.0  # percent of the bar that its words need
+# percent of the bar that the version needs, then its share as well; on phones both
+LEGIBLE, LEGIBLE_SHARE, LEGIBLE_ON_PHONES = 8.0, 14.0, 20.0
 
 
 class ModelRows(Element, component="models.js"):
@@ -58,12 +59,14 @@ def row_of(model: str, route: Mapping[str, Any] | None, pools: Sequence[Mapping[
         for pool in pools
         if pool["is_short"]
     ]
+    if idle := _without_workers(split, pools):
+        ills.append(f"no worker: {', '.join(idle)}")
     return {
         "model": model,
         "to": f"/console{path_of('models', model)}",
         "split": [_part(entry, versions) for entry in split if entry["weight"] > 0],
         "words": ", ".join(f"version {entry['version']} {weight(entry['weight'])}" for entry in split),
-        "none": f"no route yet: {command('route', 'split', model, 'VERSION=100')}" if route is None else "",
+        "none": "" if route is not None else f"no route yet: {_first_route(model, versions)}",
         "ills": ills if route is None or is_readable else ["its route cannot be read", *ills],
         "workers": f"{sum(pool['ready'] for pool in pools)} of "
         f"{sum(pool['wanted'] or 0 for pool in pools)} workers",
@@ -71,9 +74,20 @@ def row_of(model: str, route: Mapping[str, Any] | None, pools: Sequence[Mapping[
     }
 
 
+def _first_route(model: str, versions: Sequence[str]) -> str:
+    return command("route", "split", model, f"{versions[0] if versions else 'VERSION'}=100")
+
+
+def _without_workers(split: Sequence[Mapping[str, Any]], pools: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Versions that are to answer but have no worker, nor shall have one."""
+    told = {pool["version"] for pool in pools if pool["ready"] or pool["is_short"]}
+    return [entry["version"] for entry in split if entry["weight"] > 0 and entry["version"] not in told]
+
+
 def _part(entry: Mapping[str, Any], versions: Sequence[str]) -> dict[str, Any]:
     version, share = entry["version"], entry["weight"]
-    shown = f"{version} · {weight(share)}" if share >= LEGIBLE else ""
+    whole = f"{version} · {weight(share)}" if share >= LEGIBLE_SHARE else version
+    shown = whole if share >= LEGIBLE else ""
     kind = colour(versions, version) + (" tight" if share < LEGIBLE_ON_PHONES else "")
     return {"version": version, "weight": share, "kind": kind, "shown": shown}
 

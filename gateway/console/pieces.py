@@ -31,6 +31,15 @@ def text(words: str, classes: str = "", name: str = "span") -> Element:
     return element
 
 
+def sentence(words: str, classes: str = "", name: str = "p") -> Element:
+    """A text in which what stands between backticks is code."""
+    with ui.element(name).classes(classes) as element:
+        for index, part in enumerate(words.split("`")):
+            if part:
+                text(part, "", "code" if index % 2 else "span")
+    return element
+
+
 def say(element: Element, words: str) -> None:
     """Gives an element another text, if it has not this one already."""
     if element._text != words:

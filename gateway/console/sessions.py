@@ -22,7 +22,18 @@ class Session:
     author: str = ""
     key: str | None = None
     is_login: bool = False  # the key came from a login at a provider
+    named: str = ""  # who the control API said that the key is, and its role
+    role: str = ""
+    left: str = ""  # the page that was left for want of a key, below the console's own path
     dark: bool | None = None  # None = as the viewer's system
+
+    @property
+    def who(self) -> str:
+        """Whom the pages greet; "" = nobody known."""
+        return f"{self.named} ({self.role})" if self.key and self.named else self.author
+
+    def forget_key(self) -> None:
+        self.key, self.named, self.role = None, "", ""
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """What says to the control API who calls."""

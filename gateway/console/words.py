@@ -90,7 +90,7 @@ def pool_words(pool: Mapping[str, Any] | None) -> str:
     if pool is None:
         return "no worker"
     if pool["wanted"] == pool["ready"] == 0:
-        return "no worker: nothing needs it"
+        return "no worker" if pool["reasons"] else "no worker: nothing needs it"
     wanted = "" if pool["wanted"] is None else f" of {pool['wanted']}"
     told = [f"{pool['ready']}{wanted} ready"]
     told += [f"{pool[state]} {state}" for state in ("starting", "draining") if pool[state]]
@@ -100,7 +100,7 @@ def pool_words(pool: Mapping[str, Any] | None) -> str:
 def pool_kind(pool: Mapping[str, Any]) -> str:
     """The colour of these words; none where no worker is there and none is needed."""
     if pool["wanted"] == pool["ready"] == 0:
-        return ""
+        return "bad" if pool["reasons"] else ""
     return "good" if pool["ready"] >= (1 if pool["wanted"] is None else pool["wanted"]) else "bad"
 
 

@@ -166,6 +166,51 @@ def test_a_page_works_with_the_keyboard_alone(page: Page, site: Site) -> None:
     assert page.evaluate("document.activeElement.id") == "content"
 
 
+# What has the focus: what a screen reader calls it, and whether one sees that it is there.
+FOCUS = """() => {
+  const e = document.activeElement, style = getComputedStyle(e);
+  const name = e.ariaLabel || e.labels?.[0]?.textContent || e.textContent.trim();
+  const ring = style.outlineStyle !== "none" || style.boxShadow !== "none" || e.closest(".q-field--focused");
+  return [e.tagName, name, Boolean(ring)];
+}"""
+
+
+def test_whatever_tab_reaches_has_a_name_and_shows_that_it_is_there(page: Page, site: Site) -> None:
+    site.split(v1=90, v2=10)
+    opened(page, site, "/models/digits")
+    expect(page.get_by_role("slider").first).to_be_visible()
+    stops: list[tuple[str, str, bool]] = []
+    while not stops or stops[-1][1] != "Cut over …":
+        assert len(stops) < 60, stops
+        page.keyboard.press("Tab")
+        stops.append(tuple(page.evaluate(FOCUS)))
+    assert [stop for stop in stops if not stop[1] or not stop[2]] == []
+
+
+def test_changes_are_found_in_the_audit_in_any_case_and_none_found_is_said(page: Page, site: Site) -> None:
+    site.split(v1=70, v2=30, why="Canary of Tuesday")
+    opened(page, site, "/audit")
+    page.get_by_label("Only those with").fill("canary of tuesday")
+    expect(page.get_by_role("region", name="Changes").locator("tbody tr")).to_have_count(1)
+    expect(page.get_by_role("region", name="Changes")).to_contain_text("Canary of Tuesday")
+    page.get_by_label("Only those with").fill("no such words")
+    expect(page.get_by_text("changes has “no such words” in its words")).to_be_visible()
+
+
+def test_only_a_command_that_would_be_taken_is_offered(page: Page, site: Site) -> None:
+    site.split(v1=90, v2=10)
+    opened(page, site, "/models/digits")
+    expect(page.get_by_text("turnout route split digits 1=90 2=10")).to_be_visible()
+    set_weight(page, "1", "70")
+    expect(page.get_by_text("turnout route split digits")).to_be_hidden()
+
+
+def test_the_console_says_how_the_terminal_reaches_it(page: Page, site: Site) -> None:
+    opened(page, site, "/session")
+    expect(page.get_by_text(f"export TURNOUT_CONTROL_URL={site.url}")).to_be_visible()
+    expect(page.get_by_text("TURNOUT_KEY")).to_have_count(0)
+
+
 def test_an_unknown_prediction_is_said_with_the_command(page: Page, site: Site) -> None:
     opened(page, site, "/predictions")
     page.get_by_label("Prediction id").fill("order-1")

@@ -218,8 +218,11 @@ def test_who_signs_in_may_do_what_the_key_may_until_it_is_revoked(page: Page, si
     page.get_by_role("button", name="Keep").click()
     expect(page.get_by_text("You are eve, viewer for all models.")).to_be_visible()
     assert made["key"] not in page.content()
-    opened(page, site, "/models/digits")
-    assert "key" not in page.url
+    page.get_by_role("link", name="Back to where you were").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("digits")
+    assert page.url == f"{site.url}/console/models/digits"
+    expect(page.get_by_role("link", name="eve (viewer)")).to_be_visible()
+    expect(page.get_by_text("eve is a viewer: you may look at all this, and change nothing.")).to_be_visible()
     set_weight(page, "2", "30")
     page.get_by_role("button", name="takes the rest").click()
     page.get_by_role("button", name="Show what changes").first.click()

@@ -21,9 +21,19 @@ def test_a_row_says_who_answers_and_what_is_wrong() -> None:
     assert row["workers"] == "1 of 2 workers"
 
 
+def test_a_version_that_answers_without_any_worker_wanted_is_an_ill() -> None:
+    row = row_of("digits", route(("1", 90), ("2", 10)), [pool("1"), pool("2", ready=0, wanted=0)])
+    assert row["ills"] == ["no worker: 2"]
+
+
+def test_a_part_of_the_bar_shows_what_it_has_room_for() -> None:
+    row = row_of("digits", route(("1", 80), ("2", 12), ("3", 8)), [pool("1"), pool("2"), pool("3")])
+    assert [part["shown"] for part in row["split"]] == ["1 · 80 %", "2", "3"]
+
+
 def test_a_model_without_a_route_says_how_to_make_one() -> None:
     row = row_of("new", None, [pool("1")])
-    assert row["none"] == "no route yet: turnout route split new VERSION=100"
+    assert row["none"] == "no route yet: turnout route split new 1=100"
     assert row["ills"] == []
     assert row_of("bad", route(("1", 100), problems=("?",)), [])["ills"] == ["its route cannot be read"]
 

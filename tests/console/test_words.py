@@ -1,4 +1,4 @@
-from gateway.console.words import command, served, split_command, with_options
+from gateway.console.words import command, pool_kind, pool_words, served, split_command, with_options
 
 
 def test_a_command_is_safe_to_paste_whatever_was_typed() -> None:
@@ -14,3 +14,10 @@ def test_it_is_said_how_long_all_gateways_took_and_which_are_late() -> None:
     assert served(late) == "; 2 of 3 gateways serve it; h:1 is still at 7"
     assert served({**whole, "gateways": 0, "of": 0}) == "; no gateway is running"
     assert served(None) == ""
+
+
+def test_a_pool_that_something_needs_is_not_told_that_nothing_does() -> None:
+    pool = {"wanted": 0, "ready": 0, "reasons": []}
+    assert (pool_words(pool), pool_kind(pool)) == ("no worker: nothing needs it", "")
+    needed = {**pool, "reasons": ["split 40 %"]}
+    assert (pool_words(needed), pool_kind(needed)) == ("no worker", "bad")

@@ -48,7 +48,9 @@ class _Audit:
         found = self._watch.want("/audit", limit=self._limit, every_s=2.0)
         self._banner.show(found)
         if found.data is not None:
-            self._entries.show([entry for entry in found.data["entries"] if self._words in _all_words(entry)])
+            words = self._words.casefold()
+            entries = [entry for entry in found.data["entries"] if words in _all_words(entry).casefold()]
+            self._entries.show((entries, self._words, len(found.data["entries"])))
 
 
 def _all_words(entry: dict[str, Any]) -> str:
@@ -56,7 +58,14 @@ def _all_words(entry: dict[str, Any]) -> str:
     return f"{entry['revision']} {entry['author']} {entry['reason']} {fields}"
 
 
-def _entries(entries: list[dict[str, Any]]) -> None:
+def _entries(found: tuple[list[dict[str, Any]], str, int]) -> None:
+    entries, words, looked_at = found
+    if not entries and looked_at:
+        empty(
+            f"None of the newest {looked_at} changes has “{words}” in its words.",
+            "Show more of them above, or clear what you look for.",
+        )
+        return
     if not entries:
         empty("No change is on record here.", "Whatever is changed through the control API appears at once.")
         return

@@ -64,7 +64,7 @@ class _Compare:
                 lambda found: show_confusion(found, self._pair, self._command) if found else None
             )
             self._classes = Section(_classes_of)
-            self._disagreements = Section(lambda found: show_disagreements(found, self._model))
+            self._disagreements = Section(lambda found: show_disagreements(found, self._model, self._pair[1]))
             self._slices = Section(lambda found: show_slices(found, self._pair, self._command, self._model))
         await self._watch.first(self._path, **self._asked())
         self.update()
@@ -116,7 +116,7 @@ class _Compare:
 
     def _choices(self, names: list[str]) -> None:
         def choose(_: Any) -> None:
-            for section in (self._confusion, self._slices):
+            for section in (self._confusion, self._slices, self._disagreements):
                 section.forget()  # they show the pair as well
             self._pair = [str(baseline.value), str(candidate.value)]
             self._since_s = int(window.value)

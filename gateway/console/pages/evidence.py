@@ -103,14 +103,14 @@ def _quality(row: dict[str, Any]) -> str:
     return NOTHING if metric is None else f"{metric} {interval(metric, row[metric])}"
 
 
-def show_disagreements(found: dict[str, Any] | None, model: str) -> None:
+def show_disagreements(found: dict[str, Any] | None, model: str, candidate: str) -> None:
     """`found` None: neither of the two has been a shadow of the other."""
     with card("Where they disagree most"):
         if found is None:
             empty(
                 "Neither of them has got copies of the other's requests.",
                 "Give the candidate copies; nobody sees its answers:",
-                command("route", "shadow", model, "VERSION=100"),
+                command("route", "shadow", model, f"{candidate}=100"),
             )
             return
         pair = (found["primary"], found["shadow"])

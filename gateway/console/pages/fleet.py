@@ -42,8 +42,7 @@ class _Fleet:
         self._watch = watch
 
     async def build(self) -> None:
-        await self._watch.first("/gateways")
-        await self._watch.first("/pools")
+        await self._watch.first_of({"/gateways": 1.0, "/pools": 2.0})
         with frame("Fleet", "/fleet") as self._banner:
             heading("Fleet", 1)
             with card("Gateways"):

@@ -23,6 +23,7 @@ from gateway.console.pieces import (
     heading,
     link,
     say,
+    sentence,
     set_command,
     text,
 )
@@ -250,7 +251,7 @@ def _problems(problems: tuple[str, ...]) -> None:
     if problems:
         with card("What needs you", "problems"), ui.element("ul").classes("list"):
             for problem in problems:
-                text(problem, "", "li")
+                sentence(problem, "", "li")
 
 
 def _last_change(route: Any) -> None:

@@ -12,7 +12,7 @@ from gateway.console.api import path_of
 from gateway.console.look import frame
 from gateway.console.models import ModelRows, row_of, told
 from gateway.console.pages.steps import KIND_OF_PHASE
-from gateway.console.pieces import Section, badge, card, command_line, empty, heading, link, text
+from gateway.console.pieces import Section, badge, card, command_line, empty, heading, link, sentence, text
 from gateway.console.place import Place, Watch, session_of_page
 from gateway.contract.rollout import Phase
 
@@ -109,7 +109,7 @@ def _problems(problems: tuple[str, ...] | None) -> None:
         return
     with card("What needs you", "problems"), ui.element("ul").classes("list"):
         for problem in problems:
-            text(problem, "", "li")
+            sentence(problem, "", "li")
 
 
 def _rollouts(rollouts: list[dict[str, Any]]) -> None:

@@ -44,9 +44,9 @@ class _Page:
         self._names: tuple[str, ...] = ()
 
     async def build(self) -> None:
-        await self._watch.first(self._path)
-        await self._watch.first("/rollouts/plans", every_s=30.0)
-        known = await self._watch.first(path_of("models", self._model), every_s=5.0)
+        of_model = path_of("models", self._model)
+        await self._watch.first_of({self._path: 1.0, "/rollouts/plans": 30.0, of_model: 5.0})
+        known = self._watch.want(of_model, every_s=5.0)
         self._names = tuple(item["version"] for item in known.data["versions"]) if known.data else ()
         with frame(f"Rollout of {self._model}", "/") as self._banner:
             with ui.element("div").classes("head"):
@@ -154,7 +154,7 @@ def _draw_gates(found: tuple[Any, ...] | None) -> None:
     with ui.element("div").classes("columns"):
         with card("Steps"):
             show_steps(plan, step, is_over=is_over)
-        with card("Gates"):
+        with card("Gates, when last looked at" if is_over else "Gates"):
             show_gates(verdicts, is_over=is_over)
 
 

@@ -86,6 +86,7 @@ class Steering:
         text(f"Version {version}", "strong name")
         slider = ui.slider(min=0, max=100, step=0.5, value=values[version])
         slider._props["aria-label"] = f"Version {version} {what}, slider"
+        slider._props["tabindex"] = -1  # what it focuses has no name; the number beside it does the same
         number = ui.number(value=values[version], min=0, max=100, step=1, suffix="%")
         number.props("dense outlined")._props["aria-label"] = f"Version {version} {what}, percent"
         slider.on_value_change(lambda event: take(event.value))
@@ -110,6 +111,7 @@ class Steering:
             self._rest_to.set_text(f"Version {rest[0]} takes the rest: {rest[1]:.6g} %")
         self._preview.set_enabled(is_whole)
         set_command(self._line, split_command(self._model, self._wanted()))
+        self._line.set_visibility(is_whole)  # any other would be refused
 
     def _rest_of(self, total: float) -> tuple[str, float] | None:
         """Which version could make the sum 100, and with how much: the one that has answered most so far."""
