@@ -15,6 +15,7 @@ from gateway.console.pieces import colour
 from gateway.console.words import command, percent, rate, weight
 
 MANY_FAIL = 0.01  # of the requests
+MANY = 4  # versions; more are counted, not named
 # percent of the bar that the version needs, then its share as well; on phones both
 LEGIBLE, LEGIBLE_SHARE, LEGIBLE_ON_PHONES = 8.0, 14.0, 20.0
 
@@ -60,7 +61,7 @@ def row_of(model: str, route: Mapping[str, Any] | None, pools: Sequence[Mapping[
         if pool["is_short"]
     ]
     if idle := _without_workers(split, pools):
-        ills.append(f"no worker: {', '.join(idle)}")
+        ills.append(f"no worker: {', '.join(idle) if len(idle) <= MANY else f'{len(idle)} versions'}")
     return {
         "model": model,
         "to": f"/console{path_of('models', model)}",
