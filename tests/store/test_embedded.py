@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -159,6 +160,56 @@ def test_data_of_a_newer_server_are_opened_by_the_server_that_can(
     server.stop()
     assert remembered == (old if old and not is_newer else str(get_binary_path()))
     assert candidates(redis_server.data_dir)[0] == Path(remembered)
+
+
+async def _loads_slowly(directory: Path, program: Path) -> Path:
+    """A program that takes 2 s for the data that it has left in the directory."""
+    server = EmbeddedServer.start(directory, program=program)
+    client = connect(server.url, name="test")
+    async with client.pipeline(transaction=False) as pipeline:
+        for number in range(10_000):
+            pipeline.set(f"key-{number}", number)
+        await pipeline.execute()
+    await client.aclose()
+    server.stop()
+    slow = directory.parent / "slow-server"
+    slow.write_text(f'#!/bin/sh\nexec {program} "$@" --key-load-delay 200\n')
+    slow.chmod(0o755)
+    return slow
+
+
+async def test_data_are_loaded_however_long_it_takes(
+    tmp_path: Path, server_program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = await _loads_slowly(tmp_path / "data", server_program)
+    now_s = 0.0
+
+    def ping(path: Path) -> bytes:
+        nonlocal now_s
+        answer = asked(path)
+        now_s += 7.0 if answer.startswith(b"-LOADING") else 0.0
+        return answer
+
+    asked = embedded._ping
+    monkeypatch.setattr(embedded, "_ping", ping)
+    monkeypatch.setattr(embedded, "time", SimpleNamespace(monotonic=lambda: now_s, sleep=time.sleep))
+    server = EmbeddedServer.start(tmp_path / "data", program=slow)
+    try:
+        assert now_s > embedded.START_LIMIT_S
+        assert await _value(server, "key-9999") == b"9999"
+    finally:
+        server.stop()
+
+
+async def test_a_start_that_is_given_up_leaves_no_server(tmp_path: Path, server_program: Path) -> None:
+    slow = await _loads_slowly(tmp_path / "data", server_program)
+
+    def give_up() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        EmbeddedServer.start(tmp_path / "data", program=slow, meanwhile=give_up)
+    EmbeddedServer.start(tmp_path / "data", program=server_program).stop()  # nobody holds the directory
 
 
 def test_the_server_dies_with_its_parent(tmp_path: Path, server_program: Path) -> None:
