@@ -132,6 +132,8 @@ def test_an_mlserver_folder_names_its_file_and_cannot_name_another(tmp_path: Pat
         assert refusal(str(folder), into)[0] == "refused"
     settings.write_text("[" * 100_000)
     assert refusal(str(folder), into)[0] == "invalid_json"
+    settings.write_text(" " * (2 << 20))
+    assert refusal(str(folder), into)[0] == "too_large"
 
 
 # -- git ----------------------------------------------------------------------------------------------------
