@@ -117,6 +117,12 @@ def test_a_busy_or_late_driver_says_that_it_was_the_bottleneck() -> None:
     assert told(tally())["warnings"] == []
 
 
+def test_what_befell_the_driver_itself_is_the_first_warning() -> None:
+    lost = "1 of the driver's processes were lost"
+    found = result(run(), tally(1030), at_ms=0, interrupted=False, problems=[lost])
+    assert found["warnings"][0] == lost
+
+
 def test_requests_that_waited_for_a_connection_are_told_where_that_is_in_their_latency() -> None:
     counted = tally()
     counted.blocked = 7

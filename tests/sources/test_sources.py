@@ -190,6 +190,13 @@ def test_what_is_no_file_of_a_revision_is_refused(repository: Path, into: Path, 
     assert not (into / "model.onnx").exists()
 
 
+@pytest.mark.parametrize("revision", ["HEAD~1", ":/Train", "v1^{/Train}", "--all", "a..b", "gto:--all"])
+def test_a_revision_is_a_name_and_no_expression(repository: Path, into: Path, revision: str) -> None:
+    code, message = refusal(f"git+file://{repository}@{revision}#models/m.onnx", into)
+    assert (code, "not the name of a revision" in message) == ("bad_request", True)
+    assert not list(into.iterdir()), "git was not even asked"
+
+
 @pytest.mark.parametrize("url", ["ext::sh -c touch%20x", "ssh://host/x", "git://host/x", "--help"])
 def test_only_two_protocols_of_git_are_spoken(url: str, into: Path) -> None:
     assert refusal(f"git+{url}#m.onnx", into)[0] == "bad_request"
@@ -250,3 +257,15 @@ def test_bytes_of_the_remote_that_are_not_the_recorded_ones_are_refused(tmp_path
     code, message = refusal(f"dvc+git+file://{repository}#models/m.onnx", into)
     assert (code, "not what DVC recorded" in message) == ("refused", True)
     assert refusal(f"dvc+git+file://{repository}#models/none.onnx", into / "..")[0] == "not_found"
+
+
+def test_a_remote_that_is_far_or_out_of_the_roots_is_refused(tmp_path: Path, into: Path) -> None:
+    repository = tracked(tmp_path)
+    address = f"dvc+git+file://{repository}#models/m.onnx"
+    code, message = refusal(address, into, roots=(repository,))
+    assert (code, "DVC remote" in message) == ("refused", True)
+    far = b"[core]\n    remote = store\n['remote \"store\"']\n    url = s3://bucket/x\n"
+    commit(repository, {".dvc/config": far}, "Move it")
+    (tmp_path / "again").mkdir()
+    code, message = refusal(address, tmp_path / "again")
+    assert (code, "is not a local folder" in message) == ("refused", True)
