@@ -2,8 +2,10 @@
 
 It logs everybody in without asking. What the next token says, and what is wrong with it, a test sets by
 `POST /next`: `claims` replace those of a good token (null removes one), `sign` is `known`, `rotated` (a new
-key, published), `unpublished`, `broken` or `hs256`. It checks what a provider has to: the client's secret,
-the redirect address, the code (once), and the verifier of PKCE.
+key, published), `unpublished`, `broken`, `hs256`, or `shared` (HS256 under a secret that it publishes);
+`document` replaces what it says of itself, where `/sends-on` is an address that redirects to `/token`. It
+checks what a provider has to: the client's secret, the redirect address, the code (once), and the verifier
+of PKCE.
 
     python -m tests.provider CLIENT_ID CLIENT_SECRET     prints its address as the first line
 """
@@ -26,6 +28,10 @@ def new_key(name: str) -> RSAKey:
     return RSAKey.generate_key(2048, {"kid": name, "use": "sig"}, private=True)
 
 
+def told(key: RSAKey | OctKey) -> Any:
+    return key.as_dict() if isinstance(key, OctKey) else key.as_dict(private=False)
+
+
 class Provider(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -33,7 +39,7 @@ class Provider(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.issuer = f"http://127.0.0.1:{self.server_address[1]}"
         self.client_id, self.client_secret = client_id, client_secret
-        self.published = [new_key("first")]
+        self.published: list[RSAKey | OctKey] = [new_key("first")]
         self.codes: dict[str, dict[str, str]] = {}  # code -> what the browser was sent with
         self.next: dict[str, Any] = {}
 
@@ -54,6 +60,10 @@ class Provider(ThreadingHTTPServer):
             case "hs256":
                 key = OctKey.import_key(self.client_secret * 3)
                 return jwt.encode({"alg": "HS256", "kid": "first"}, claims, key)
+            case "shared":
+                key = OctKey.generate_key(256, {"kid": "shared", "use": "sig"})
+                self.published.append(key)
+                return jwt.encode({"alg": "HS256", "kid": "shared"}, claims, key)
             case _:
                 key = self.published[0]
         token = jwt.encode({"alg": "RS256", "kid": key.kid}, claims, key)
@@ -70,9 +80,10 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(200, {
                     "issuer": provider.issuer, "authorization_endpoint": f"{provider.issuer}/authorize",
                     "token_endpoint": f"{provider.issuer}/token", "jwks_uri": f"{provider.issuer}/jwks",
+                    **provider.next.get("document", {}),
                 })  # fmt: skip
             case "/jwks":
-                self.answer(200, {"keys": [key.as_dict(private=False) for key in provider.published]})
+                self.answer(200, {"keys": [told(key) for key in provider.published]})
             case "/authorize":
                 asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
                 assert asked["code_challenge_method"] == "S256"
@@ -92,6 +103,11 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, {})
         elif self.path == "/token":
             self.answer(*self.exchange({name: values[0] for name, values in parse_qs(body.decode()).items()}))
+        elif self.path == "/sends-on":
+            self.send_response(307)
+            self.send_header("location", "/token")
+            self.send_header("content-length", "0")
+            self.end_headers()
         else:
             self.answer(404, {})
 

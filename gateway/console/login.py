@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.console.api import Api, ApiError
-from gateway.console.sessions import Session, Sessions, session_cookie
+from gateway.console.sessions import Session, Sessions, is_over_https, session_cookie
 
 COOKIE = "turnout_login"
 PATH = "/login"
@@ -103,7 +103,7 @@ class Login:
     def _set_cookie(self, request: Request, response: Response, value: str, *, max_age: int) -> None:
         response.set_cookie(
             COOKIE, value, max_age=max_age, path=f"{self._root}{PATH}", httponly=True, samesite="lax",
-            secure=request.url.scheme == "https",
+            secure=is_over_https(request.scope["headers"]),
         )  # fmt: skip
 
 

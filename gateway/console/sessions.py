@@ -6,9 +6,11 @@ read; the key itself never leaves the server again. Called by `console.door` and
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
+
+from starlette.types import Scope
 
 COOKIE = "turnout_console"
 MAX_SESSIONS = 1000  # the one that was used longest ago goes first
@@ -74,8 +76,13 @@ class Sessions:
         return self._by_name[name]
 
 
-def session_cookie(scope: Mapping[str, object], name: str) -> bytes:
-    secure = "; Secure" if scope.get("scheme") == "https" else ""
+def is_over_https(headers: Collection[tuple[bytes, bytes]]) -> bool:
+    """Says the proxy that ends TLS: control itself has none. Whoever lies gets cookies of no use."""
+    return (b"x-forwarded-proto", b"https") in headers
+
+
+def session_cookie(scope: Scope, name: str) -> bytes:
+    secure = "; Secure" if is_over_https(scope["headers"]) else ""
     return f"{COOKIE}={name}; Path=/console; HttpOnly; SameSite=Strict{secure}".encode()
 
 

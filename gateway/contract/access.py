@@ -91,7 +91,7 @@ class AccessSettings:
 
     required: Literal["auto", "on", "off"] = "auto"
     proxy_header: str = ""  # names the user; believed only beside the secret
-    proxy_secret: str = ""  # what the proxy sends as `turnout-proxy-secret`
+    proxy_secret: str = field(default="", repr=False)  # what the proxy sends as `turnout-proxy-secret`
     proxy_roles: dict[str, Role] = field(default_factory=dict)  # user -> role; `*` = everybody else
 
 

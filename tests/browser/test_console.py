@@ -227,6 +227,11 @@ def test_what_is_served_may_not_be_framed_nor_reach_other_sites(site: Site) -> N
     policy = reply.headers["content-security-policy"]
     assert "frame-ancestors 'none'" in policy
     assert "connect-src 'self'" in policy
+    again = httpx2.get(f"{site.url}/console/", trust_env=False, timeout=20)
+    assert again.headers["content-security-policy"] != policy, "a nonce is for one page"
+    told = {"x-frame-options": "DENY", "x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+    assert told.items() <= dict(reply.headers).items()
+    assert reply.headers["cross-origin-opener-policy"] == "same-origin"
     cookie = reply.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie

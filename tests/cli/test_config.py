@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.settings import load
 from tests.cli.conftest import Run
 
 
@@ -40,6 +41,22 @@ def test_each_value_names_its_flag_variable_line_or_default(
         name for name in found if name.startswith("gateway.limits.")
     }
     assert "gateway.limits.body_s" not in came_from(run, "-f", file, "--changed")
+
+
+def test_no_secret_is_shown_wherever_it_was_said(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "my.yaml"
+    file.write_text(
+        "artifacts_url: s3://bob:hunter2@store/x\naccess: {proxy_secret: hunter2}\n"
+        "control: {oidc: {client_secret: hunter2}}\ntraces: {headers: {authorization: Bearer hunter2}}\n"
+    )
+    monkeypatch.setenv("TURNOUT_CONTROL__WEBHOOK_SECRET", "hunter2")
+    shown = run("config", "show", "-f", file, "--json")
+    assert (shown.code, shown.out.count("****") >= 9, "hunter2" in shown.out) == (0, True, False)
+    assert "hunter2" not in run("config", "show", "-f", file).out
+    loaded = load(file)
+    assert "hunter2" not in repr((loaded.access, loaded.control.access, loaded.control.oidc, loaded.traces))
 
 
 def test_a_file_is_judged_before_a_process_starts_with_it(run: Run, tmp_path: Path) -> None:

@@ -57,6 +57,16 @@ def test_what_is_dangerous_or_means_nothing_is_refused(tmp_path: Path, text: str
         read(tmp_path, text)
 
 
+def test_a_key_that_comes_twice_and_a_file_without_end_are_told(tmp_path: Path) -> None:
+    twice, endless = tmp_path / "twice.yaml", tmp_path / "endless.yaml"
+    twice.write_text("model: digits\nmodel: fraud\n")
+    with pytest.raises(click.UsageError, match="line 2, column 1: the key model appears twice"):
+        read_documents(str(twice))
+    endless.write_text("model: digits\n" + "#" * 5_000)
+    with pytest.raises(click.UsageError, match="longer than"):
+        read_documents(str(endless), max_bytes=5_000)
+
+
 def test_a_missing_file_and_a_binary_one_are_told(tmp_path: Path) -> None:
     with pytest.raises(click.UsageError, match="No such file"):
         read_documents(str(tmp_path / "none.yaml"))

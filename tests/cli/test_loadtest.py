@@ -94,6 +94,14 @@ def test_a_line_that_is_no_request_is_named(tmp_path: Path, line: str, words: st
         read_inputs(file)
 
 
+def test_inputs_that_are_too_long_are_refused_unread(tmp_path: Path) -> None:
+    file = tmp_path / "inputs.ndjson"
+    with file.open("wb") as opened:
+        opened.truncate(17 << 20)
+    with pytest.raises(click.UsageError, match="longer than 16 MiB"):
+        read_inputs(file)
+
+
 def test_the_demos_models_have_inputs_of_their_own() -> None:
     assert len(inputs_of("digits", None)) > 500
     with pytest.raises(click.UsageError, match="give --inputs"):
@@ -104,6 +112,20 @@ def test_a_bench_of_a_version_without_workers_says_so(installation: Installation
     found = run("bench", "versions", "digits", "9")
     assert found.code == 1
     assert "no version 9" in found.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("digits", "1", "--url", "http://example.com"), "--allow-host example.com"),
+        (("digits", "1", "../x"), "no name of a version"),
+        (("../digits", "1"), "no name of a model"),
+        (("digits", "1", "--recorded", "--inputs", "x"), "not both"),
+    ],
+)
+def test_a_bench_that_is_used_wrongly_sends_nothing(run: Run, arguments: tuple[str, ...], words: str) -> None:
+    found = run("bench", "versions", *arguments)
+    assert (found.code, words in found.err) == (2, True)
 
 
 def test_the_last_second_of_a_run_is_drawn() -> None:

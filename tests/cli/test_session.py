@@ -1,6 +1,7 @@
 """What all commands share, against a real control server: dry runs, watching, questions, hints."""
 
 import contextlib
+import io
 import json
 import sys
 import time
@@ -15,6 +16,7 @@ from gateway.contract import keys
 from gateway.contract.errors import CallerError
 from gateway.store.connection import ask
 from tests.cli.conftest import Installation, Run
+from tests.sockets import free_port
 
 # Every change that the control process tries by header, in a state where it would do something.
 TRIED = [
@@ -53,10 +55,32 @@ def test_a_dry_run_of_any_change_says_what_would_change_and_writes_nothing(
     assert run("model", "rm", "digits", "2", "--dry-run").code == 4  # the alias names it: checks are real
 
 
-def test_what_takes_something_away_asks_first(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+TAKES_AWAY = [
+    ("alias", "rm", "digits", "old"),
+    ("model", "rm", "digits", "3"),
+    ("policy", "rm", "owners"),
+    ("key", "revoke", "0123456789"),
+    ("route", "delete", "digits"),
+]
+
+
+@pytest.mark.parametrize("words", TAKES_AWAY)
+def test_what_takes_something_away_asks_first(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Neither is there a control API: whoever did not ask would say so."""
+    away = ("--control-url", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setattr(sys.stdin, "isatty", lambda: False, raising=False)
-    refused = run("alias", "rm", "digits", "old")
+    refused = run(*words, *away)
     assert (refused.code, "add --yes" in refused.err) == (2, True)
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    assert run(*words, *away).code == 130
+    assert run(*words, *away, "--yes").code == 5
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 @pytest.fixture

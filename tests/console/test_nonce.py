@@ -19,4 +19,5 @@ def test_the_policy_names_the_nonce_and_no_inline_script() -> None:
     rules = dict(rule.split(" ", 1) for rule in policy("n0").split("; "))
     assert rules["script-src"] == "'self' 'nonce-n0' 'unsafe-eval'"
     assert rules["script-src-attr"] == "'none'"
-    assert rules["frame-ancestors"] == "'none'"
+    for what in ("frame-ancestors", "form-action", "base-uri", "object-src"):
+        assert rules[what] == "'none'"

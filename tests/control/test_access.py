@@ -340,6 +340,16 @@ async def test_a_proxy_is_believed_beside_its_secret_only(
         assert (await proxied.post("/routes/digits/edit", json=EDIT, headers=bob)).status_code == 403
         for headers in ({"x-user": "ana"}, ana | {"turnout-proxy-secret": "s3cre"}, {"x-user": ""}):
             assert (await proxied.get("/routes", headers=headers)).status_code == 401
+        assert (
+            await proxied.get("/routes", headers=ana | {"x-user": "ana\tb"})
+        ).status_code == 403  # no name
+        for twice in ("x-user", "turnout-proxy-secret"):  # two programs could choose differently
+            both = [*ana.items(), (twice, ana[twice])]
+            assert (await proxied.get("/routes", headers=both)).status_code == 401
+        assert (await proxied.get("/routes", headers=ana | bearer("wrong"))).status_code == 401
+    async with another(replace(settings, access=replace(access, proxy_secret=""))) as without:
+        for headers in ({"x-user": "ana"}, ana | {"turnout-proxy-secret": ""}, ana):
+            assert (await without.get("/routes", headers=headers)).status_code == 401
     assert (await api.get("/routes", headers=ana)).status_code == 401  # this process trusts no proxy
 
 

@@ -29,6 +29,12 @@ async def test_a_foreign_host_is_refused(api: httpx2.AsyncClient, host: str) -> 
     assert (reply.status_code, reply.json()["code"]) == (400, "bad_request")
 
 
+async def test_two_hosts_are_none(api: httpx2.AsyncClient) -> None:
+    for second in ("evil.example", "127.0.0.1"):
+        reply = await api.get("/models", headers=[("host", "127.0.0.1"), ("host", second)])
+        assert (reply.status_code, reply.json()["code"]) == (400, "bad_request")
+
+
 @pytest.mark.parametrize("host", ["localhost:8090", "LOCALHOST", "127.0.0.1", "[::1]:8090"])
 async def test_the_names_of_loopback_are_served(api: httpx2.AsyncClient, host: str) -> None:
     assert (await api.get("/models", headers={"host": host})).status_code == 200

@@ -118,6 +118,7 @@ WRONG_TOKENS: list[tuple[dict[str, Any], str]] = [
     ({"claims": {"exp": time.time() - 120}}, "has expired"),
     ({"claims": {"exp": None}}, "has expired"),
     ({"claims": {"iat": time.time() + 600}}, "from the future"),
+    ({"claims": {"iat": None}}, "from the future"),
     ({"claims": {"nbf": time.time() + 600}}, "not valid yet"),
     ({"claims": {"nonce": "of-another-login"}}, "belongs to another login"),
     ({"claims": {"nonce": None}}, "belongs to another login"),
@@ -144,6 +145,13 @@ async def test_a_token_that_does_not_hold_is_refused_and_says_why(
         refused = await log_in(api)
         assert (refused["status"], refused["code"]) == (401, "unauthenticated"), wrong
         assert words in refused["error"]
+
+
+async def test_a_secret_among_the_issuers_keys_proves_nothing(api: httpx2.AsyncClient, provider: str) -> None:
+    """Everybody can read it, so everybody could sign with it."""
+    set_next(provider, sign="shared")
+    refused = await log_in(api)
+    assert (refused["status"], "signature is wrong" in refused["error"]) == (401, True)
 
 
 async def test_who_has_no_role_or_no_name_does_not_come_in(api: httpx2.AsyncClient, provider: str) -> None:
@@ -226,7 +234,32 @@ async def test_a_provider_that_is_away_or_somebody_else_is_said(
         await app.state.parts.aclose()
 
 
-def test_sessions_and_logins_end_and_are_bounded(oidc: OidcSettings) -> None:
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"authorization_endpoint": "http://login.example.org/authorize"}, "its authorization_endpoint"),
+        ({"token_endpoint": "http://login.example.org/token"}, "its token_endpoint is not an https URL"),
+        ({"jwks_uri": None}, "its jwks_uri"),
+        ({"padding": "x" * 300_000}, "makes no sense"),
+    ],
+)
+async def test_a_provider_that_leads_astray_is_not_followed(
+    api: httpx2.AsyncClient, provider: str, document: dict[str, Any], words: str
+) -> None:
+    set_next(provider, document=document)
+    reply = await api.post("/login", json={"binding": BINDING})
+    assert (reply.status_code, words in reply.json()["error"]) == (502, True)
+
+
+async def test_the_clients_secret_is_not_sent_on_to_where_a_provider_redirects(
+    api: httpx2.AsyncClient, provider: str
+) -> None:
+    set_next(provider, document={"token_endpoint": f"{provider}/sends-on"})
+    refused = await log_in(api)
+    assert (refused["status"], "status 307" in refused["error"]) == (502, True)
+
+
+def test_sessions_and_logins_end_and_are_bounded(oidc: OidcSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     people = People(replace(oidc, session_s=100))
     token, _ = people.admit({"email": "ana@example.org", "groups": "ops"}, now_s=0)
     assert people.find(token, now_s=99) is not None
@@ -239,6 +272,11 @@ def test_sessions_and_logins_end_and_are_bounded(oidc: OidcSettings) -> None:
         people.begin(BINDING, now_s=0)
     with pytest.raises(CallerError, match="not known"):
         people.take(first, BINDING, now_s=1)
+    monkeypatch.setattr("gateway.control.access.people.MOST_SESSIONS", 2)
+    ana = {"email": "ana@example.org", "groups": "ops"}
+    oldest, *others = (people.admit(ana, now_s=0)[0] for _ in range(3))
+    assert people.find(oldest, now_s=1) is None
+    assert all(people.find(token, now_s=1) for token in others)
 
 
 def test_settings_that_let_nobody_in_or_send_secrets_in_clear_are_problems(oidc: OidcSettings) -> None:

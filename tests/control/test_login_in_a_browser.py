@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -17,9 +18,22 @@ from tests.sockets import free_port
 CLIENT, SECRET = "turnout", "a-secret-of-tests"
 
 
+@dataclass(frozen=True, slots=True)
+class Console:
+    url: str
+    log: Path
+
+    def says(self, words: str, *, within_s: float = 20.0) -> bool:
+        """Calls are logged after their answer."""
+        until = time.monotonic() + within_s
+        while not (found := words in self.log.read_text()) and time.monotonic() < until:
+            time.sleep(0.02)
+        return found
+
+
 @pytest.fixture(scope="module")
-def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The console of a control process where people log in; there is no key."""
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    """That of a control process where people log in; there is no key."""
     here = tmp_path_factory.mktemp("login")
     server = EmbeddedServer.start(here / "redis", program=Path(get_binary_path()))
     provider = subprocess.Popen(
@@ -32,9 +46,10 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     file.write_text(yaml.safe_dump({"control": {"oidc": {**oidc, "roles": {"ops": "operator"}}}}))
     command = [sys.executable, "-m", "gateway.cli.main", "control", "--port", str(port)]
     where = ["--config", str(file), "--redis-url", server.url, "--data-dir", str(here)]
-    control = subprocess.Popen([*command, *where], stderr=subprocess.DEVNULL)
+    with (here / "control.log").open("wb") as log:
+        control = subprocess.Popen([*command, *where], stderr=log)
     until_answers(f"{url}/healthz")
-    yield f"{url}/console"
+    yield Console(f"{url}/console", here / "control.log")
     for process in (control, provider):
         process.kill()
         process.wait()
@@ -53,7 +68,8 @@ def until_answers(url: str, *, within_s: float = 20.0) -> None:
             time.sleep(0.02)
 
 
-def test_a_browser_logs_in_is_somebody_and_logs_out(console: str) -> None:
+def test_a_browser_logs_in_is_somebody_and_logs_out(site: Console) -> None:
+    console = site.url
     with httpx2.Client(trust_env=False, verify=False) as browser:
         asked = browser.get(f"{console}/session")
         assert "Log in at http://127.0.0.1" in asked.text
@@ -64,6 +80,12 @@ def test_a_browser_logs_in_is_somebody_and_logs_out(console: str) -> None:
         assert "httponly" in cookie
         assert "samesite=lax" in cookie
         assert "path=/console/login" in cookie
+        assert there.headers["cache-control"] == "no-store"
+        assert "; secure" not in cookie  # here a browser would not keep it
+        behind_tls = browser.get(f"{console}/login", headers={"x-forwarded-proto": "https"})
+        assert "; secure" in behind_tls.headers["set-cookie"].lower()
+        there = browser.get(f"{console}/login")
+        assert browser.post(f"{console}/login", json={}).status_code == 405
         back = browser.get(there.headers["location"]).headers["location"]
         # A browser does not send a strict cookie here, since it comes from another site.
         binding = {"turnout_login": browser.cookies["turnout_login"]}
@@ -80,11 +102,13 @@ def test_a_browser_logs_in_is_somebody_and_logs_out(console: str) -> None:
         assert "You are logged in as ana@example.org" in page.text
         gone = httpx2.get(f"{console}/login/out", cookies=mine, trust_env=False, verify=False)
         assert "You are logged out" in gone.text
+        assert site.says("DELETE /api/v1/login 200")  # what the server kept of it is gone as well
         page = httpx2.get(f"{console}/session", cookies=mine, trust_env=False, verify=False)
         assert "You are logged in" not in page.text
 
 
-def test_a_link_that_somebody_else_began_ends_here(console: str) -> None:
+def test_a_link_that_somebody_else_began_ends_here(site: Console) -> None:
+    console = site.url
     with httpx2.Client(trust_env=False, verify=False) as attacker:
         there = attacker.get(f"{console}/login").headers["location"]
         back = attacker.get(there).headers["location"]

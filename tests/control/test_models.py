@@ -57,6 +57,15 @@ async def test_a_model_file_is_kept_under_its_digest_with_its_signature(
     assert files == [digest]
 
 
+@pytest.mark.parametrize("wish", ["true", "false", ""])
+async def test_a_dry_run_by_header_is_refused_where_it_would_hold_nothing_back(
+    api: httpx2.AsyncClient, settings: ControlSettings, wish: str
+) -> None:
+    reply = await api.post("/artifacts", content=model_file(), headers=BYTES | {"turnout-dry-run": wish})
+    assert (reply.status_code, "nothing was changed" in reply.json()["error"]) == (400, True)
+    assert not list(settings.artifacts_dir.rglob("*"))
+
+
 @pytest.mark.parametrize(
     ("data", "status", "code"),
     [

@@ -106,7 +106,7 @@ async def test_its_prediction_is_recorded_under_the_id_that_the_span_names(
     assert attributes(root)["turnout.prediction_id"] == prediction_id
 
 
-@pytest.mark.parametrize("header", [UNSAMPLED, "nonsense", ""])
+@pytest.mark.parametrize("header", [UNSAMPLED, f"00-{TRACE}-{SPAN}-02", "nonsense", ""])
 async def test_what_its_client_does_not_sample_leaves_no_span_and_goes_its_usual_way(
     traced: Turnout, receiver: Receiver, header: str
 ) -> None:
@@ -114,11 +114,14 @@ async def test_what_its_client_does_not_sample_leaves_no_span_and_goes_its_usual
     await traced.route()
     await traced.start()
     await traced.has_workers(1)
-    assert (await (traced.infer(traceparent=header) if header else traced.infer()))[0] == 200
+    told = {"traceparent": header, "tracestate": "vendor=1"} if header else {}
+    assert (await traced.infer(**told))[0] == 200
     assert (await traced.infer(traceparent=SAMPLED))[0] == 200
     await of_request(receiver, spans=2)
     seen = headers_of(worker.calls[0])
-    assert seen.get("traceparent") == (UNSAMPLED if header == UNSAMPLED else None)
+    is_trace = header.startswith("00-")
+    assert seen.get("traceparent") == (header if is_trace else None)
+    assert seen.get("tracestate") == ("vendor=1" if is_trace else None)  # of a trace that nobody can name
 
 
 async def test_a_share_of_the_others_begins_a_trace(traced: Turnout, receiver: Receiver) -> None:

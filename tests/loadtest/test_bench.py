@@ -1,12 +1,14 @@
 """`turnout bench versions` from end to end: a gateway, two versions, a control API."""
 
 import asyncio
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.cli.bench.command import WARM_UP
 from gateway.cli.main import main
 from tests.dataplane.conftest import Turnout, turnout
 from tests.scripted import Call, Script, ScriptedWorker
@@ -109,3 +111,51 @@ async def test_with_force_the_requests_of_others_are_counted(
     told = capsys.readouterr()
     assert "workers of version 1 got 45 requests besides" in told.err  # nine looks since the first
     assert "66.7%" in told.out
+
+
+def slow(script: Script) -> Script:
+    async def later(call: Call) -> None:
+        await asyncio.sleep(0.02)
+        await script(call)
+
+    return later
+
+
+async def test_a_bench_ends_in_its_time_with_the_rounds_that_it_had(
+    turnout: Turnout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All 100 rounds would take six seconds at least."""
+    options = ("--json", "--rounds", "100", "--max-duration", "1")
+    assert await bench(turnout, tmp_path, slow(model(7, cpu_ms=1.0)), options=options) == 0
+    assert 1 <= json.loads(capsys.readouterr().out)["rounds"] < 100
+
+
+async def test_a_version_that_answers_nothing_is_not_measured(
+    turnout: Turnout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    idle = model(7, cpu_ms=1.0)
+
+    async def broken(call: Call) -> None:
+        if call.head.startswith(b"GET"):
+            await idle(call)
+        else:
+            call.writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+    assert await bench(turnout, tmp_path, broken) == 1
+    told = capsys.readouterr()
+    assert (told.out, "version 1 of digits answered no request: 502" in told.err) == ("", True)
+
+
+async def test_requests_that_fail_while_it_measures_are_counted_and_end_with_1(
+    turnout: Turnout, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    idle, asked = model(7, cpu_ms=1.0), itertools.count()
+
+    async def weary(call: Call) -> None:
+        if call.head.startswith(b"GET") or next(asked) < WARM_UP + 20:
+            await idle(call)
+        else:
+            call.writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+
+    assert await bench(turnout, tmp_path, weary, options=("--json",)) == 1
+    assert json.loads(capsys.readouterr().out)["versions"][0]["failed"] == 28

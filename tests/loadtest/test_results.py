@@ -1,6 +1,7 @@
 """A run's numbers: what was counted, thresholds on it, and the comparison with an earlier run."""
 
 import json
+from random import Random
 from typing import Any
 
 import pytest
@@ -73,6 +74,19 @@ def test_a_second_of_stall_is_in_the_p99_of_an_open_loop() -> None:
     assert found["service_ms"]["p99"] == pytest.approx(2, rel=0.03)
 
 
+def test_what_users_left_out_in_a_stall_is_in_the_p99_of_a_closed_loop() -> None:
+    """A user who asks every 100 ms asked nothing in a stall of 10 s: 99 questions are missing."""
+    counted = Tally(sent=1000, cpu_s={0: 1.0}, seconds={0: 10.0}, last_s=10.0)
+    for ms in [1.0] * 999 + [10_000.0]:
+        counted.of("1").response.add(ms * 1000)
+        counted.of("1").service.add(ms * 1000)
+    found = told(counted, run(loop="closed", think_s=0.099))
+    assert found["latency_ms"]["p99"] == pytest.approx(8_900, rel=0.03)
+    assert found["versions"][0]["latency_ms"]["p99"] == found["latency_ms"]["p99"]
+    assert found["service_ms"]["p99"] == pytest.approx(1, rel=0.03)
+    assert found["latency_ms"]["p90"] == pytest.approx(1, rel=0.03)  # think time is part of the pace
+
+
 def test_what_was_due_and_not_sent_counts_as_an_error() -> None:
     counted = tally(900)
     counted.unsent = 100
@@ -98,8 +112,28 @@ def test_a_busy_or_late_driver_says_that_it_was_the_bottleneck() -> None:
     assert told(busy)["driver"]["is_bottleneck"]
     assert "bottleneck" in told(busy)["warnings"][0]
     assert "late" in told(late)["warnings"][0]
+    assert told(late)["driver"]["is_bottleneck"]
     assert not told(tally())["driver"]["is_bottleneck"]
     assert told(tally())["warnings"] == []
+
+
+def test_what_befell_the_driver_itself_is_the_first_warning() -> None:
+    lost = "1 of the driver's processes were lost"
+    found = result(run(), tally(1030), at_ms=0, interrupted=False, problems=[lost])
+    assert found["warnings"][0] == lost
+
+
+def test_requests_that_waited_for_a_connection_are_told_where_that_is_in_their_latency() -> None:
+    counted = tally()
+    counted.blocked = 7
+    assert "7 requests waited for a connection" in told(counted)["warnings"][0]
+    assert told(counted, run(loop="closed"))["warnings"] == []
+
+
+def test_answers_that_came_after_the_schedule_do_not_make_the_rate_look_kept() -> None:
+    counted = tally()
+    counted.last_s = 20.0
+    assert (told(counted)["rate"]["sent"], told(counted)["rate"]["answered"]) == (100.0, 50.0)
 
 
 def test_a_run_that_was_stopped_is_measured_by_the_time_that_it_had() -> None:
@@ -165,9 +199,31 @@ def test_a_difference_beyond_chance_is_told_from_noise() -> None:
     assert not any(change.is_certain for change in earlier.changes(before, same))
 
 
-def test_runs_of_another_load_say_what_differs() -> None:
+def test_quantiles_of_the_same_spread_differ_by_noise() -> None:
+    found = []
+    for seed in (1, 2):
+        chance, counted = Random(seed), Tally(sent=500, last_s=10.0)
+        for _ in range(500):
+            counted.of("1").response.add(chance.expovariate(1) * 1e4)
+        found.append(told(counted))
+    quantiles = [change for change in earlier.changes(*found) if change.what.endswith(" ms")]
+    assert all(change.before != change.now for change in quantiles)
+    assert not any(change.is_certain for change in quantiles)
+
+
+@pytest.mark.parametrize(
+    ("what", "other"),
+    [
+        ("phases", run(rate=200)), ("loop", run(loop="closed")), ("think time", run(think_s=1.0)),
+        ("model", run().model_copy(update={"model": "fraud"})),
+        ("pinned version", run().model_copy(update={"version": "2"})),
+        ("scale", run().model_copy(update={"scale": 2.0})),
+        ("processes", run().model_copy(update={"processes": 2})),
+    ],
+)  # fmt: skip
+def test_runs_of_another_load_say_what_differs(what: str, other: Run) -> None:
     assert earlier.differences(told(tally()), told(tally())) == []
-    assert earlier.differences(told(tally()), told(tally(), run(rate=200))) == ["phases"]
+    assert earlier.differences(told(tally()), told(tally(), other)) == [what]
 
 
 @pytest.mark.parametrize("found", [{}, [], {"turnout_loadtest": 99}])

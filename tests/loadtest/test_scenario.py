@@ -32,6 +32,7 @@ def test_every_scenario_of_the_folder_is_right(file: Path) -> None:
         ({"phases": [{"for_s": 1, "at": 0}]}, "nothing would be sent"),
         ({"phases": [{"for_s": 1, "at": 20_000}], "loop": "closed"}, "at most 10000 users"),
         ({"phases": [{"for_s": 1, "at": 1}], "rate": 3}, "Extra inputs"),
+        ({"phases": [{"for_s": 1, "at": 1}], "max_in_flight": 901}, "equal to 900"),  # select(2) ends at 1024
     ],
 )
 def test_a_wrong_scenario_says_what_is_wrong(wrong: dict[str, Any], words: str) -> None:

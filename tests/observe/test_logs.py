@@ -56,3 +56,13 @@ def test_configuring_twice_does_not_say_everything_twice(capsys: pytest.CaptureF
     logs.configure(json=True)
     logging.getLogger("turnout").warning("once")
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["httpx2", "uvicorn.access"])
+def test_addresses_that_a_library_would_tell_are_not_told(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """There may be a key in one, although it is refused."""
+    logs.configure("DEBUG", json=True)
+    logging.getLogger(name).info("GET http://bob:hunter2@store/?key=hunter2")
+    assert capsys.readouterr().err == ""

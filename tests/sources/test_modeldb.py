@@ -165,3 +165,9 @@ def test_addresses_that_name_no_version_are_refused_unasked(end: str, server: Se
 def test_a_server_that_is_not_there_is_told(server: Served, tmp_path: Path) -> None:
     code, _ = refusal("modeldb://127.0.0.1:9/team/digits/v2", tmp_path)
     assert code == "unreachable"
+
+
+def test_an_answer_without_end_is_given_up(address: str, double: ModelDB, tmp_path: Path) -> None:
+    double.versions = [{**VERSION, "description": "x" * (5 << 20)}]
+    code, message = refusal(address, tmp_path)
+    assert (code, "too long" in message) == ("bad_upstream", True)

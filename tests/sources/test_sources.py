@@ -132,6 +132,8 @@ def test_an_mlserver_folder_names_its_file_and_cannot_name_another(tmp_path: Pat
         assert refusal(str(folder), into)[0] == "refused"
     settings.write_text("[" * 100_000)
     assert refusal(str(folder), into)[0] == "invalid_json"
+    settings.write_text(" " * (2 << 20))
+    assert refusal(str(folder), into)[0] == "too_large"
 
 
 # -- git ----------------------------------------------------------------------------------------------------
@@ -186,6 +188,13 @@ def test_what_is_no_file_of_a_revision_is_refused(repository: Path, into: Path, 
     commit(repository, {}, "A link")
     assert refusal(f"git+file://{repository}{rest}", into)[0] in ("refused", "not_found", "bad_request")
     assert not (into / "model.onnx").exists()
+
+
+@pytest.mark.parametrize("revision", ["HEAD~1", ":/Train", "v1^{/Train}", "--all", "a..b", "gto:--all"])
+def test_a_revision_is_a_name_and_no_expression(repository: Path, into: Path, revision: str) -> None:
+    code, message = refusal(f"git+file://{repository}@{revision}#models/m.onnx", into)
+    assert (code, "not the name of a revision" in message) == ("bad_request", True)
+    assert not list(into.iterdir()), "git was not even asked"
 
 
 @pytest.mark.parametrize("url", ["ext::sh -c touch%20x", "ssh://host/x", "git://host/x", "--help"])
@@ -248,3 +257,15 @@ def test_bytes_of_the_remote_that_are_not_the_recorded_ones_are_refused(tmp_path
     code, message = refusal(f"dvc+git+file://{repository}#models/m.onnx", into)
     assert (code, "not what DVC recorded" in message) == ("refused", True)
     assert refusal(f"dvc+git+file://{repository}#models/none.onnx", into / "..")[0] == "not_found"
+
+
+def test_a_remote_that_is_far_or_out_of_the_roots_is_refused(tmp_path: Path, into: Path) -> None:
+    repository = tracked(tmp_path)
+    address = f"dvc+git+file://{repository}#models/m.onnx"
+    code, message = refusal(address, into, roots=(repository,))
+    assert (code, "DVC remote" in message) == ("refused", True)
+    far = b"[core]\n    remote = store\n['remote \"store\"']\n    url = s3://bucket/x\n"
+    commit(repository, {".dvc/config": far}, "Move it")
+    (tmp_path / "again").mkdir()
+    code, message = refusal(address, tmp_path / "again")
+    assert (code, "is not a local folder" in message) == ("refused", True)

@@ -27,6 +27,7 @@ class Receiver:
 
     port: int = 0
     answer: Callable[[], int | None] = lambda: 200
+    delay_s: float = 0.0
     spans: list[Span] = field(default_factory=list)
     services: set[str] = field(default_factory=set)
     heads: list[str] = field(default_factory=list)
@@ -48,6 +49,7 @@ class Receiver:
         self.heads.append(head)
         self.asked += 1
         status = self.answer()
+        await asyncio.sleep(self.delay_s)
         if status is None:
             await reader.read()  # until the other side gives up
         else:
@@ -65,8 +67,10 @@ class Receiver:
 
 
 @asynccontextmanager
-async def receiving(answer: Callable[[], int | None] = lambda: 200) -> AsyncIterator[Receiver]:
-    receiver = Receiver(answer=answer)
+async def receiving(
+    answer: Callable[[], int | None] = lambda: 200, *, delay_s: float = 0.0
+) -> AsyncIterator[Receiver]:
+    receiver = Receiver(answer=answer, delay_s=delay_s)
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
     receiver.port = server.sockets[0].getsockname()[1]
     async with server:

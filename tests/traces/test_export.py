@@ -64,7 +64,9 @@ async def test_a_closed_port_costs_the_spans_alone_and_what_does_not_fit_is_coun
     assert exporter.dropped == BOUND + 10  # none is forgotten at the end
 
 
-async def test_a_receiver_that_stalls_is_given_up_and_tried_again() -> None:
+async def test_a_receiver_that_stalls_is_given_up_tried_again_and_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     answers: Iterator[int | None] = iter([None, 503, 429, 200])
     async with receiving(lambda: next(answers)) as receiver:
         exporter = exporter_to(receiver.endpoint)
@@ -72,6 +74,7 @@ async def test_a_receiver_that_stalls_is_given_up_and_tried_again() -> None:
         async with running(exporter):
             await eventually(lambda: exporter.exported == 1)
     assert (receiver.asked, exporter.dropped) == (4, 0)
+    assert [record.levelname for record in caplog.records if record.name == "turnout.traces"] == ["WARNING"]
 
 
 async def test_what_the_receiver_refuses_for_good_is_not_sent_again() -> None:
@@ -131,6 +134,16 @@ async def test_the_end_waits_for_no_stalled_receiver() -> None:
     assert exporter.dropped == 1
 
 
+async def test_the_end_waits_for_no_slow_receiver_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its answers comes in time; all of them together would not."""
+    monkeypatch.setattr(export, "BATCH", 1)
+    async with receiving(delay_s=0.04) as receiver:
+        exporter = exporter_to(receiver.endpoint)
+        add(exporter, 50)
+        await exporter.finish()
+    assert exporter.dropped > 40
+
+
 @pytest.mark.parametrize(
     "endpoint", ["localhost:4318", "ftp://x", "http://", "http://u:p@x", "http://x:99999", "http://x?a=b"]
 )
@@ -142,3 +155,4 @@ def test_an_endpoint_that_is_none_is_a_problem_of_the_settings(endpoint: str) ->
 def test_a_share_and_headers_are_checked() -> None:
     wrong = TraceSettings(share=1.5, headers={"a": "b\r\nc: d"})
     assert len(wrong.problems()) == 2
+    assert "c: d" not in repr(wrong)  # a header may be a key
