@@ -4,7 +4,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -17,29 +19,36 @@ from tests.sockets import free_port
 CLIENT, SECRET = "turnout", "a-secret-of-tests"
 
 
+@contextmanager
+def running_console(here: Path, port: int, oidc: dict[str, Any]) -> Iterator[str]:
+    """The console of a control process at this port where people log in so; there is no key."""
+    url, file = f"http://127.0.0.1:{port}", here / "settings.yaml"
+    file.write_text(yaml.safe_dump({"control": {"oidc": {**oidc, "url": url, "roles": {"ops": "operator"}}}}))
+    server = EmbeddedServer.start(here / "redis", program=Path(get_binary_path()))
+    command = [sys.executable, "-m", "gateway.cli.main", "control", "--port", str(port)]
+    where = ["--config", str(file), "--redis-url", server.url, "--data-dir", str(here)]
+    control = subprocess.Popen([*command, *where], stderr=subprocess.DEVNULL)
+    try:
+        until_answers(f"{url}/healthz", within_s=60)
+        yield f"{url}/console"
+    finally:
+        control.kill()
+        control.wait()
+        server.stop()
+
+
 @pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The console of a control process where people log in; there is no key."""
-    here = tmp_path_factory.mktemp("login")
-    server = EmbeddedServer.start(here / "redis", program=Path(get_binary_path()))
     provider = subprocess.Popen(
         [sys.executable, "-m", "tests.provider", CLIENT, SECRET], stdout=subprocess.PIPE, text=True
     )
     assert provider.stdout is not None
-    port, issuer = free_port(), provider.stdout.readline().strip()
-    url, file = f"http://127.0.0.1:{port}", here / "settings.yaml"
-    oidc = {"issuer": issuer, "client_id": CLIENT, "client_secret": SECRET, "url": url}
-    file.write_text(yaml.safe_dump({"control": {"oidc": {**oidc, "roles": {"ops": "operator"}}}}))
-    command = [sys.executable, "-m", "gateway.cli.main", "control", "--port", str(port)]
-    where = ["--config", str(file), "--redis-url", server.url, "--data-dir", str(here)]
-    control = subprocess.Popen([*command, *where], stderr=subprocess.DEVNULL)
-    until_answers(f"{url}/healthz")
-    yield f"{url}/console"
-    for process in (control, provider):
-        process.kill()
-        process.wait()
+    oidc = {"issuer": provider.stdout.readline().strip(), "client_id": CLIENT, "client_secret": SECRET}
+    with running_console(tmp_path_factory.mktemp("login"), free_port(), oidc) as url:
+        yield url
+    provider.kill()
+    provider.wait()
     provider.stdout.close()
-    server.stop()
 
 
 def until_answers(url: str, *, within_s: float = 20.0) -> None:
