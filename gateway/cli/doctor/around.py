@@ -101,6 +101,15 @@ def _redis_refusal(url: str) -> str | None:
             except OSError as error:
                 return error.strerror or str(error)
         return None
+    from gateway.contract.redis_url import sentinels_in
+
+    try:
+        sentinels = sentinels_in(url)
+    except ValueError as error:
+        return str(error)
+    if sentinels is not None:
+        refusals = [_connects(host, port) for host, port in sentinels.addresses]
+        return None if None in refusals else refusals[0]
     parts = urlsplit(url)
     return _connects(parts.hostname or "127.0.0.1", parts.port or 6379)
 
