@@ -40,6 +40,12 @@ def sentinels_in(url: str) -> Sentinels | None:
     return Sentinels(addresses, unquote(service), server_url)
 
 
+def bare(url: str) -> str:
+    """Without user and password, to be shown."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
+
+
 def _address(text: str) -> tuple[str, int]:
     parts = urlsplit(f"//{text}")
     if not parts.hostname:
