@@ -77,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(200, {"keys": [key.as_dict(private=False) for key in provider.published]})
             case "/userinfo":
                 assert self.headers["authorization"] == "Bearer for-userinfo"
-                self.answer(200, provider.next.get("userinfo", {}))
+                self.answer(200, provider.next.get("userinfo", {"sub": "4711"}))
             case "/authorize":
                 asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
                 assert asked["code_challenge_method"] == "S256"
