@@ -8,10 +8,8 @@ from gateway.contract.redis_url import Sentinels, bare, sentinels_in
 def test_an_address_names_a_server_or_sentinels() -> None:
     assert sentinels_in("rediss://me:secret@cache:6380/1") is None
     assert sentinels_in("unix:///data/redis.sock") is None
-    assert sentinels_in(
-        "redis+sentinel://me:s3@one:1,two,[::1]:3/main/2?health_check_interval=5"
-    ) == Sentinels(
-        (("one", 1), ("two", 26379), ("::1", 3)), "main", "redis://me:s3@/2?health_check_interval=5"
+    assert sentinels_in("redis+sentinel://me:s3@one:1,two/main/2?health_check_interval=5") == Sentinels(
+        (("one", 1), ("two", 26379)), "main", "redis://me:s3@/2?health_check_interval=5"
     )
     tls = sentinels_in("rediss+sentinel://one/main")
     assert tls is not None
