@@ -3,9 +3,10 @@
 It logs everybody in without asking. What the next token says, and what is wrong with it, a test sets by
 `POST /next`: `claims` replace those of a good token (null removes one), `sign` is `known`, `rotated` (a new
 key, published), `unpublished`, `broken`, `hs256`, or `shared` (HS256 under a secret that it publishes);
-`document` replaces what it says of itself, where `/sends-on` is an address that redirects to `/token`. It
-checks what a provider has to: the client's secret, the redirect address, the code (once), and the verifier
-of PKCE.
+`document` replaces what it says of itself, where `/sends-on` is an address that redirects to `/token`;
+`userinfo` is what its userinfo endpoint tells; `shown` is how the client has to show its secret: `basic` or
+`post` (either, if nothing is said). It checks what a provider has to: the client's secret, the redirect
+address, the code (once), and the verifier of PKCE.
 
     python -m tests.provider CLIENT_ID CLIENT_SECRET     prints its address as the first line
 """
@@ -18,7 +19,7 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
@@ -80,10 +81,14 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(200, {
                     "issuer": provider.issuer, "authorization_endpoint": f"{provider.issuer}/authorize",
                     "token_endpoint": f"{provider.issuer}/token", "jwks_uri": f"{provider.issuer}/jwks",
+                    "userinfo_endpoint": f"{provider.issuer}/userinfo",
                     **provider.next.get("document", {}),
                 })  # fmt: skip
             case "/jwks":
                 self.answer(200, {"keys": [told(key) for key in provider.published]})
+            case "/userinfo":
+                assert self.headers["authorization"] == "Bearer for-userinfo"
+                self.answer(200, provider.next.get("userinfo", {"sub": "4711"}))
             case "/authorize":
                 asked = {name: values[0] for name, values in parse_qs(parts.query).items()}
                 assert asked["code_challenge_method"] == "S256"
@@ -113,17 +118,31 @@ class Handler(BaseHTTPRequestHandler):
 
     def exchange(self, form: dict[str, str]) -> tuple[int, dict[str, str]]:
         provider = self.server
-        asked = provider.codes.pop(form.get("code", ""), None)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(form.get("code_verifier", "").encode()).digest())
-        if form.get("client_secret") != provider.client_secret:
+        if self.shown(form) != provider.client_secret:
             return 401, {"error": "invalid_client"}
+        asked = provider.codes.pop(form.get("code", ""), None)
         if (
             asked is None
             or asked["code_challenge"] != challenge.rstrip(b"=").decode()
             or asked["redirect_uri"] != form.get("redirect_uri")
         ):
             return 400, {"error": "invalid_grant"}
-        return 200, {"access_token": "unused", "token_type": "Bearer", "id_token": provider.token(asked)}
+        return 200, {
+            "access_token": "for-userinfo",
+            "token_type": "Bearer",
+            "id_token": provider.token(asked),
+        }
+
+    def shown(self, form: dict[str, str]) -> str | None:
+        """The client's secret, if it is shown as it has to be."""
+        scheme, _, pair = self.headers.get("authorization", "").partition(" ")
+        way = "basic" if scheme == "Basic" else "post"
+        if self.server.next.get("shown", way) != way:
+            return None
+        if way == "post":
+            return form.get("client_secret")
+        return unquote_plus(base64.b64decode(pair).decode().partition(":")[2])
 
     def answer(self, status: int, value: dict[str, Any]) -> None:
         content = json.dumps(value).encode()

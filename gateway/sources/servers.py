@@ -22,6 +22,7 @@ from gateway.sources.fetched import Limits, keep, not_found, refused
 
 MAX_REPLY_BYTES = 4 << 20
 
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -30,7 +31,7 @@ def checked_addresses(host: str, *, limits: Limits, is_named_by_server: bool = F
     found = _addresses(host)
     if not found:
         raise not_found(f"{host} has no address")
-    for address in found:
+    for address in (reached for each in found for reached in _reached(each)):
         if address.is_link_local or address.is_multicast or address.is_unspecified:
             raise refused(f"{host} is the address {address}: link-local and the like are never asked")
         if is_named_by_server and not address.is_global and host not in limits.hosts:
@@ -56,12 +57,20 @@ def _unmapped(address: IpAddress) -> IpAddress:
     return mapped or address
 
 
+def _reached(address: IpAddress) -> list[IpAddress]:
+    """This address, and that of IPv4 which a translator (NAT64, RFC 6052) or 6to4 makes of it."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    translated = ipaddress.IPv4Address(address.packed[-4:]) if address in _NAT64 else address.sixtofour
+    return [address] if translated is None else [address, translated]
+
+
 class Server:
     """One HTTP server; `what` is its name for people."""
 
     def __init__(self, url: str, what: str, *, limits: Limits) -> None:
         self.url, self._what, self._limits = url, what, limits
-        checked_addresses(httpx2.URL(url).host, limits=limits)
+        checked_addresses(_parsed(url).host, limits=limits)
         self._client = _client(limits, is_encrypted=url.startswith("https:"))
 
     def close(self) -> None:

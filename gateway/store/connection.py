@@ -9,16 +9,20 @@ All exceptions of the library end here: `answers()` turns them into `UpstreamErr
 Called by every module of `gateway.store`, and by the composition root for the client itself.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from redis import exceptions
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from gateway.contract.errors import CallerError, UpstreamError
+from gateway.contract.redis_url import sentinels_in
+from gateway.store.sentinel import PrimaryPool
 
 TIMEOUT_S = 0.25  # for connecting and for each reply: Redis answers in under 1 ms, or something is wrong
 
@@ -34,21 +38,28 @@ _REPLIES = {
     "MISCONF": "it cannot save to its disk; free space or mend the disk, then look at its log",
     "NOREPLICAS": "too few replicas are connected to it (min-replicas-to-write); bring them back",
     "MASTERDOWN": "it is a replica that lost its primary; give the address of the primary",
-    "MOVED": "it is one node of a cluster; give the address of a single server",
-    "CLUSTERDOWN": "its cluster is down; bring the cluster back",
+    "MOVED": "it is one node of several of a cluster; give the address of a server that is none",
+    "CLUSTERDOWN": "its cluster is down, or has nobody for these keys; bring the cluster back",
     "WRONGTYPE": "a key of Turnout holds another type of value, so somebody else wrote to it; "
     "find it with the TYPE command and restore or delete it. Nothing was written",
 }
 
 _SILENT = "no reply in time; it hangs, is overloaded, or the network is cut"
 
-# What the library says when it happened while connecting: it drops the error's first word or kind then.
+# What the library says when it happened while connecting (it drops the error's first word or kind then) ->
+# what to tell the operator.
 _WHILE_CONNECTING = {
-    "Timeout": "",
-    "Authentication required": "NOAUTH",
-    "invalid username-password": "WRONGPASS",
-    "has no permission": "NOPERM",
+    "Timeout": _SILENT,
+    "Authentication required": _REPLIES["NOAUTH"],
+    "invalid username-password": _REPLIES["WRONGPASS"],
+    "has no permission": _REPLIES["NOPERM"],
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not believed; name the file of its issuer's certificate "
+    "in the Redis URL (rediss://host:port?ssl_ca_certs=FILE), and the host as the certificate does",
+    "Connection reset by peer": "it hangs up; if it wants TLS, write rediss:// in the Redis URL",
+    "No master found": "the Sentinels know no living primary of that name; wait for their failover, or "
+    "correct the name in the Redis URL",
 }
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")  # options of the address that name files
 
 
 def connect(url: str, *, name: str, timeout_s: float = TIMEOUT_S, pool_size: int = 8) -> Redis:
@@ -56,19 +67,32 @@ def connect(url: str, *, name: str, timeout_s: float = TIMEOUT_S, pool_size: int
 
     A call that finds the whole pool busy waits `timeout_s` at most. Close it with `aclose()`.
     """
+    options: dict[str, Any] = {
+        "max_connections": pool_size,
+        "timeout": timeout_s,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "client_name": "".join(char if "!" <= char <= "~" else "-" for char in name),
+        "protocol": 2,
+    }
     try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=pool_size,
-            timeout=timeout_s,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            client_name="".join(char if "!" <= char <= "~" else "-" for char in name),
-            protocol=2,
-        )
-    except ValueError as error:
+        sentinels = sentinels_in(url)
+        if sentinels is None:
+            pool = BlockingConnectionPool.from_url(url, **options)
+        else:
+            server: dict[str, Any] = {**parse_url(sentinels.server_url)}
+            server.pop("connection_class", None)
+            pool = PrimaryPool(sentinels, server, **options)
+        pool.connection_class(
+            **pool.connection_kwargs
+        )  # it takes each option of the address, or says which not
+    except (ValueError, TypeError) as error:
         raise CallerError("bad_request", f"This is not the address of a Redis server: {error}") from None
+    for option in _FILES:
+        file = pool.connection_kwargs.get(option)
+        if file is not None and not os.access(file, os.R_OK):
+            raise CallerError("bad_request", f"{option} of the Redis URL: {file} cannot be read")
     return Redis.from_pool(pool)
 
 
@@ -103,12 +127,13 @@ def _reason(error: Exception) -> str:
         case exceptions.TimeoutError() | TimeoutError():
             return _SILENT
         case exceptions.ResponseError():
-            for word in text.replace(":", " ").split()[:4]:
+            # The library takes the first word away where it has a class for it.
+            for word in (error.status_code or "", *text.replace(":", " ").split()[:4]):
                 if word.lstrip("-") in _REPLIES:
                     return f"{_REPLIES[word.lstrip('-')]} ({text})"
             return f"it answered with an error ({text})"
         case _:
-            for said, word in _WHILE_CONNECTING.items():
+            for said, told in _WHILE_CONNECTING.items():
                 if said in text:
-                    return f"{_REPLIES[word]} ({text})" if word else _SILENT
+                    return told if told is _SILENT else f"{told} ({text})"
             return f"{text or type(error).__name__}; start it, or correct the Redis URL"

@@ -195,6 +195,11 @@ async def test_a_gateway_that_is_about_to_switch_is_not_behind(api: httpx2.Async
         ("unix:///data/redis/redis.sock?db=1", "redis-cli -s /data/redis/redis.sock"),
         ("redis://me:secret@cache:6380/0", "redis-cli -h cache -p 6380"),
         ("rediss://cache", "redis-cli -h cache -p 6379 --tls"),
+        (
+            "redis+sentinel://me:secret@s1,s2:26380/main/0",
+            "redis-cli -h $(redis-cli -h s1 -p 26379 SENTINEL GET-MASTER-ADDR-BY-NAME main"
+            " | paste -sd' ' | sed 's/ / -p /')",
+        ),
     ],
 )
 def test_what_mends_redis_reaches_that_server_and_tells_no_password(url: str, command: str) -> None:

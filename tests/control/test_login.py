@@ -162,6 +162,36 @@ async def test_who_has_no_role_or_no_name_does_not_come_in(api: httpx2.AsyncClie
         assert words in refused["error"]
 
 
+@pytest.mark.parametrize("shown", ["basic", "post"])
+async def test_the_secret_is_shown_in_the_way_that_the_provider_takes(
+    api: httpx2.AsyncClient, provider: str, shown: str
+) -> None:
+    set_next(provider, shown=shown)
+    assert (await log_in(api))["status"] == 200
+
+
+async def test_a_secret_that_the_provider_does_not_take_is_told_as_one_of_the_settings(
+    api: httpx2.AsyncClient, provider: str
+) -> None:
+    set_next(provider, shown="in another way")
+    refused = await log_in(api)
+    assert (refused["status"], "client_id and client_secret" in refused["error"]) == (502, True)
+
+
+async def test_what_the_token_lacks_is_asked_of_userinfo_about_the_same_person(
+    api: httpx2.AsyncClient, provider: str
+) -> None:
+    told = {"sub": "4711", "email": "bea@example.org", "groups": ["heads"]}
+    set_next(provider, claims={"email": None, "groups": None}, userinfo=told)
+    done = await log_in(api)
+    assert (done["status"], done["name"], done["role"]) == (200, "bea@example.org", "approver")
+    set_next(provider, claims={"groups": None}, userinfo=told)
+    assert (await log_in(api))["name"] == "ana@example.org"  # what the token says goes first
+    set_next(provider, claims={"email": None}, userinfo=told | {"sub": "4712"})
+    refused = await log_in(api)
+    assert (refused["status"], "somebody else" in refused["error"]) == (401, True)
+
+
 async def test_clocks_may_differ_a_little(api: httpx2.AsyncClient, provider: str) -> None:
     set_next(provider, claims={"exp": time.time() - 30, "iat": time.time() + 30})
     assert (await log_in(api))["status"] == 200

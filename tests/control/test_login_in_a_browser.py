@@ -4,8 +4,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -31,30 +33,37 @@ class Console:
         return found
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
-    """That of a control process where people log in; there is no key."""
-    here = tmp_path_factory.mktemp("login")
-    server = EmbeddedServer.start(here / "redis", program=Path(get_binary_path()))
-    provider = subprocess.Popen(
-        [sys.executable, "-m", "tests.provider", CLIENT, SECRET], stdout=subprocess.PIPE, text=True
-    )
-    assert provider.stdout is not None
-    port, issuer = free_port(), provider.stdout.readline().strip()
+@contextmanager
+def running_console(here: Path, port: int, oidc: dict[str, Any]) -> Iterator[Console]:
+    """The console of a control process at this port where people log in so; there is no key."""
     url, file = f"http://127.0.0.1:{port}", here / "settings.yaml"
-    oidc = {"issuer": issuer, "client_id": CLIENT, "client_secret": SECRET, "url": url}
-    file.write_text(yaml.safe_dump({"control": {"oidc": {**oidc, "roles": {"ops": "operator"}}}}))
+    file.write_text(yaml.safe_dump({"control": {"oidc": {**oidc, "url": url, "roles": {"ops": "operator"}}}}))
+    server = EmbeddedServer.start(here / "redis", program=Path(get_binary_path()))
     command = [sys.executable, "-m", "gateway.cli.main", "control", "--port", str(port)]
     where = ["--config", str(file), "--redis-url", server.url, "--data-dir", str(here)]
     with (here / "control.log").open("wb") as log:
         control = subprocess.Popen([*command, *where], stderr=log)
-    until_answers(f"{url}/healthz")
-    yield Console(f"{url}/console", here / "control.log")
-    for process in (control, provider):
-        process.kill()
-        process.wait()
+    try:
+        until_answers(f"{url}/healthz", within_s=60)
+        yield Console(f"{url}/console", here / "control.log")
+    finally:
+        control.kill()
+        control.wait()
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
+    provider = subprocess.Popen(
+        [sys.executable, "-m", "tests.provider", CLIENT, SECRET], stdout=subprocess.PIPE, text=True
+    )
+    assert provider.stdout is not None
+    oidc = {"issuer": provider.stdout.readline().strip(), "client_id": CLIENT, "client_secret": SECRET}
+    with running_console(tmp_path_factory.mktemp("login"), free_port(), oidc) as console:
+        yield console
+    provider.kill()
+    provider.wait()
     provider.stdout.close()
-    server.stop()
 
 
 def until_answers(url: str, *, within_s: float = 20.0) -> None:

@@ -72,7 +72,7 @@ def test_a_redirect_is_not_followed(server: Served, into: Path) -> None:
 
 @pytest.mark.parametrize("host", [
     "169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]", "2852039166", "0xa9fea9fe", "0.0.0.0",
-    "[::]", "224.0.0.1",
+    "[::]", "224.0.0.1", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::]",
 ])  # fmt: skip
 @pytest.mark.parametrize("address", [
     "git+https://{}/repo#m.onnx", "git+http://{}/repo#m.onnx", "dvc+git+https://{}/repo#m.onnx",
@@ -81,6 +81,12 @@ def test_a_redirect_is_not_followed(server: Served, into: Path) -> None:
 def test_addresses_that_no_source_has_are_never_asked(address: str, host: str, into: Path) -> None:
     code, message = refusal(address.format(host), into, hosts=(host.strip("[]"),))
     assert (code, "never asked" in message) == ("refused", True), message
+
+
+@pytest.mark.parametrize("host", ["0251.0376.0251.0376", "a..b", "%2e"])
+def test_a_host_that_is_written_as_none_is_refused(host: str, into: Path) -> None:
+    for address in ("mlflow://{}/models:/digits/1", "modeldb://{}/team/digits/1"):
+        assert refusal(address.format(host), into)[0] in ("refused", "not_found")
 
 
 def test_a_name_that_has_one_forbidden_address_is_refused(

@@ -25,6 +25,7 @@ def finding(severity: str, check: str, what: str, why: str, mend: str) -> Findin
 def without_control(url: str, reason: str, config: Path | None) -> Iterator[Finding]:
     """The control API at `url` did not answer, for this reason."""
     from gateway.contract.errors import CallerError
+    from gateway.contract.redis_url import bare
     from gateway.settings import load
 
     away = _refusal(url)
@@ -46,7 +47,7 @@ def without_control(url: str, reason: str, config: Path | None) -> Iterator[Find
         return
     if (why := _redis_refusal(settings.redis_url)) is not None:
         yield finding(
-            "critical", "redis_away", f"no Redis listens at {_bare(settings.redis_url)} ({why})",
+            "critical", "redis_away", f"no Redis listens at {bare(settings.redis_url)} ({why})",
             "It holds routes, labels and evidence: without it nothing can be changed or learned.",
             "turnout up   (starts its own), or start the server that redis_url names",
         )  # fmt: skip
@@ -101,6 +102,15 @@ def _redis_refusal(url: str) -> str | None:
             except OSError as error:
                 return error.strerror or str(error)
         return None
+    from gateway.contract.redis_url import sentinels_in
+
+    try:
+        sentinels = sentinels_in(url)
+    except ValueError as error:
+        return str(error)
+    if sentinels is not None:
+        refusals = [_connects(host, port) for host, port in sentinels.addresses]
+        return None if None in refusals else refusals[0]
     parts = urlsplit(url)
     return _connects(parts.hostname or "127.0.0.1", parts.port or 6379)
 
@@ -114,9 +124,3 @@ def _connects(host: str, port: int) -> str | None:
     except OSError as error:
         return error.strerror or str(error)
     return None
-
-
-def _bare(url: str) -> str:
-    """Without user and password."""
-    head, at, tail = url.rpartition("@")
-    return f"{head.partition('://')[0]}://{tail}" if at else url

@@ -223,10 +223,12 @@ def fetched(address: str, *, limits: Limits) -> Iterator[Fetched]:
 def check_names(model: str, version: str) -> None:
     """Before anything is fetched."""
     if not is_model_name(model):
-        raise CallerError("bad_request", f"{model!r} is no name for a model: a-z, 0-9 and ._- (at most 64)")
+        raise CallerError(
+            "bad_request", f"{model[:80]!a} is no name for a model: a-z, 0-9 and ._- (at most 64)"
+        )
     if not is_version_name(version):
         raise CallerError(
-            "bad_request", f"{version!r} is no name for a version: A-Z, a-z, 0-9 and ._- (at most 32)"
+            "bad_request", f"{version[:80]!a} is no name for a version: A-Z, a-z, 0-9 and ._- (at most 32)"
         )
 
 

@@ -28,7 +28,9 @@ GRACE_S = 5  # how long requests in flight may take at the end; one that waits f
 @click.option("--host", help="Address to listen on. [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), help="[default: 8090]")
 @click.option(
-    "--redis-url", metavar="URL", help="redis://, rediss:// or unix://; TURNOUT_REDIS_URL says the same."
+    "--redis-url",
+    metavar="URL",
+    help="redis://, rediss://, unix:// or redis+sentinel://; TURNOUT_REDIS_URL says the same.",
 )
 @click.option(
     "--artifacts", metavar="FOLDER|URL",

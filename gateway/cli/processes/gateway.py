@@ -48,7 +48,9 @@ def listen(host: str, port: int) -> socket.socket:
 @click.option("--metrics-port", type=PORT, help="[default: 8082]")
 @click.option("--processes", type=click.IntRange(1, 64), help="[default: 1]")
 @click.option(
-    "--redis-url", metavar="URL", help="redis://, rediss:// or unix://; TURNOUT_REDIS_URL says the same."
+    "--redis-url",
+    metavar="URL",
+    help="redis://, rediss://, unix:// or redis+sentinel://; TURNOUT_REDIS_URL says the same.",
 )
 @click.option(
     "--data-dir",

@@ -15,7 +15,9 @@ from gateway.contract.logs import AS_JSON
     "--config", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Settings (YAML)."
 )
 @click.option(
-    "--redis-url", metavar="URL", help="redis://, rediss:// or unix://; TURNOUT_REDIS_URL says the same."
+    "--redis-url",
+    metavar="URL",
+    help="redis://, rediss://, unix:// or redis+sentinel://; TURNOUT_REDIS_URL says the same.",
 )
 @click.option(
     "--artifacts", metavar="FOLDER|URL",

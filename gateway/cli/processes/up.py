@@ -22,6 +22,7 @@ from gateway.cli.demo.install import missing_routes, register_versions, set_rout
 from gateway.cli.grammar import running
 from gateway.cli.processes.observing import observing_flags, observing_options, trace_share_option
 from gateway.contract.errors import TurnoutError
+from gateway.contract.redis_url import bare
 from gateway.settings import config_dir, load
 
 WORKERS_READY_S = 90.0  # eight model runtimes load at once on two cores
@@ -212,7 +213,7 @@ def _tell(installation: Installation, *, demo: bool, took_s: float) -> None:
     }
     click.echo(f"\nTurnout is up ({took_s:.1f} s). Data and logs are in {_shown(place.data_dir)}.\n")
     if place.redis_url is not None:
-        click.echo(f"  {'redis':<11}{'':<9}{place.redis_url}")
+        click.echo(f"  {'redis':<11}{'':<9}{bare(place.redis_url)}")
     for kept in installation.kept:
         click.echo(f"  {kept.name:<11}{kept.running.pid:<9}{addresses[kept.name]}")
     if demo:

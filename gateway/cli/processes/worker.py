@@ -28,7 +28,9 @@ def _name(ctx: click.Context, param: click.Parameter, value: str) -> str:
     "--config", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Settings (YAML)."
 )
 @click.option(
-    "--redis-url", metavar="URL", help="redis://, rediss:// or unix://; TURNOUT_REDIS_URL says the same."
+    "--redis-url",
+    metavar="URL",
+    help="redis://, rediss://, unix:// or redis+sentinel://; TURNOUT_REDIS_URL says the same.",
 )
 @click.option(
     "--artifacts", metavar="FOLDER|URL",

@@ -8,11 +8,13 @@ the extra `turnout[oidc]` and is loaded when it is needed: with its cryptography
 Must not know: sessions, roles. Called by `control.api.login`.
 """
 
+import base64
 import hmac
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 import httpx2
 
@@ -64,26 +66,62 @@ class Issuer:
             "grant_type": "authorization_code",
             "code": code,
             "redirect_uri": settings.redirect_uri,
-            "client_id": settings.client_id,
             "code_verifier": login.verifier,
         }
-        if settings.client_secret:
-            form["client_secret"] = settings.client_secret
-        reply = await self._ask("POST", (await self._discovered())["token_endpoint"], data=form)
+        reply = await self._exchanged(form)
         token = reply.get("id_token")
         if not isinstance(token, str):
-            said = reply.get("error", "no id_token")
+            said = str(reply.get("error", "no id_token"))[:64]
+            if said in ("invalid_client", "unauthorized_client"):
+                raise self._away(
+                    f"it does not take this application's client_id and client_secret ({said}): "
+                    "set control.oidc as it knows them"
+                )
             raise CallerError(
-                "unauthenticated",
-                f"{settings.issuer} did not take the code back ({str(said)[:64]}): begin again",
+                "unauthenticated", f"{settings.issuer} did not take the code back ({said}): begin again"
             )
         claims = await self._proven(token)
         self._check(claims, login)
-        return claims
+        return await self._with_userinfo(claims, reply.get("access_token"))
 
     async def aclose(self) -> None:
         if self._client is not None:
             await self._client.aclose()
+
+    async def _exchanged(self, form: dict[str, str]) -> dict[str, Any]:
+        """The answer of the token endpoint. Which way a client shows its secret may be fixed at the issuer,
+        which need not say so: one that does not take the first is asked in the second.
+        """
+        settings, document = self._settings, await self._discovered()
+        named = {**form, "client_id": settings.client_id}
+        ways: list[tuple[str, dict[str, str], dict[str, str]]] = [
+            ("client_secret_basic", form, _basic(settings.client_id, settings.client_secret)),
+            ("client_secret_post", {**named, "client_secret": settings.client_secret}, {}),
+        ]
+        known = document.get("token_endpoint_auth_methods_supported")
+        if isinstance(known, list):
+            ways = [way for way in ways if way[0] in known] or ways[1:]
+        if not settings.client_secret:
+            ways = [("none", named, {})]
+        reply: dict[str, Any] = {}
+        for _, data, headers in ways:
+            reply = await self._ask("POST", document["token_endpoint"], data=data, headers=headers)
+            if reply.get("error") != "invalid_client":
+                break
+        return reply
+
+    async def _with_userinfo(self, claims: Mapping[str, Any], access_token: Any) -> Mapping[str, Any]:
+        """With what the issuer says of this person elsewhere, where the token lacks name or role: it may keep
+        what a scope asks for to its userinfo endpoint (Core 5.4). What the token says itself goes first.
+        """
+        wanted = {self._settings.name_claim, self._settings.role_claim}
+        endpoint = (await self._discovered()).get("userinfo_endpoint")
+        if wanted <= claims.keys() or not isinstance(access_token, str) or not is_safe(str(endpoint or "")):
+            return claims
+        told = await self._ask("GET", str(endpoint), headers={"authorization": f"Bearer {access_token}"})
+        if not isinstance(claims.get("sub"), str) or told.get("sub") != claims["sub"]:  # Core 5.3.2
+            raise _refused("the issuer's userinfo is about somebody else")
+        return {**told, **claims}
 
     def _check(self, claims: Mapping[str, Any], login: Login) -> None:
         settings, now_s = self._settings, self._now_s()
@@ -158,12 +196,15 @@ class Issuer:
             self._document, self._document_s = document, self._now_s()
         return self._document
 
-    async def _ask(self, method: str, url: str, **request: Any) -> dict[str, Any]:
+    async def _ask(
+        self, method: str, url: str, *, headers: Mapping[str, str] = MappingProxyType({}), **request: Any
+    ) -> dict[str, Any]:
         """The JSON object of an answer; also of one that says no, where it has one."""
         if self._client is None:
             self._client = httpx2.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False)
         try:
-            reply = await self._client.request(method, url, headers={"accept": "application/json"}, **request)
+            asked = {"accept": "application/json", **headers}
+            reply = await self._client.request(method, url, headers=asked, **request)
         except httpx2.HTTPError as error:
             raise self._away(f"no answer ({type(error).__name__})") from None
         try:
@@ -180,6 +221,12 @@ class Issuer:
 
 def _refused(why: str) -> CallerError:
     return CallerError("unauthenticated", f"the token of this login is refused: {why}")
+
+
+def _basic(client_id: str, secret: str) -> dict[str, str]:
+    """RFC 6749, section 2.3.1: both are encoded as in a form first."""
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
+    return {"authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
 
 
 def _number(value: Any) -> float | None:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from gateway.contract import keys
 from gateway.contract.access import Key
 from gateway.contract.pool import Lease, WorkerState
+from gateway.contract.redis_url import sentinels_in
 from gateway.contract.route import Route
 from gateway.control.access.door import key_in, turns_on
 from gateway.control.doctor.judge import Disk, Seen
@@ -77,7 +78,12 @@ def redis_cli(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme == "unix":
         return f"redis-cli -s {shlex.quote(parts.path)}"
-    tls = " --tls" if parts.scheme == "rediss" else ""
+    tls = " --tls" if parts.scheme.startswith("rediss") else ""
+    if (sentinels := sentinels_in(url)) is not None:
+        host, port = sentinels.addresses[0]
+        asked = f"SENTINEL GET-MASTER-ADDR-BY-NAME {shlex.quote(sentinels.service)}"
+        known = f"redis-cli{tls} -h {host} -p {port} {asked} | paste -sd' ' | sed 's/ / -p /'"
+        return f"redis-cli{tls} -h $({known})"
     return f"redis-cli -h {parts.hostname or '127.0.0.1'} -p {parts.port or 6379}{tls}"
 
 
