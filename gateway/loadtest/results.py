@@ -12,7 +12,7 @@ from gateway.loadtest.schedule import Phase, arrivals, total_s
 from gateway.loadtest.tally import NO_VERSION, Tally, VersionTally
 
 FORMAT = 1
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 BUSY_SHARE = 0.8  # of a core: from here on the driver's own delays are in what it measures
 LAG_MS = 10.0
 RATE_OFF = 0.01
