@@ -215,7 +215,11 @@ def history(session: Session, model: str, limit: int) -> int:
 @mutating
 @operator
 def rollback(session: Session, model: str, to: int | None, how: How) -> int:
-    """Put an earlier form of the route back, exactly."""
+    """Put an earlier form of the route back, exactly.
+
+    Where the last change went back itself (a rollback, `cutover --back`, a rollout that failed), nothing
+    happens without --to: typed twice, it brings no bad version back.
+    """
     return _edit(session, model, {"kind": "rollback", "to": to}, how)
 
 

@@ -150,8 +150,8 @@ def report_change(session: Session, result: Mapping[str, Any], *, how: How) -> N
 
 
 def advise_after(session: Session, result: Mapping[str, Any]) -> None:
-    """Where a route's change is seen, undone and found again. The revision is named, since a second plain
-    `rollback` undoes the first."""
+    """Where a route's change is seen, undone and found again. The revision is named, since a plain `rollback`
+    undoes no rollback."""
     if not result["changed"] or result["dry_run"]:
         return
     model, before = result["model"], result["previous_revision"]
