@@ -44,7 +44,7 @@ def _tell(session: Session, report: Mapping[str, Any], *, is_return: bool) -> No
     if not report["changed"]:
         out.line(f"version {to} of {model} is live already: nothing to change")
     elif report["dry_run"]:
-        out.line(f"version {to} of {model} would go live; this was a dry run")
+        out.dry_run(f"version {to} of {model} would go live")
     else:
         came_from = f" instead of {report['came_from']}" if report["came_from"] else ""
         out.line(f"version {to} of {model} is live{came_from}, revision {report['revision']}")

@@ -72,7 +72,7 @@ def apply(session: Session, path: str, reason: str) -> int:
         try:
             result = session.client.put("policies", name, body={"policy": document, "reason": reason})
         except WouldChange:
-            session.out.line(f"policy {name} would be written; this was a dry run")
+            session.out.dry_run(f"policy {name} would be written")
             results.append({"policy": name, "dry_run": True, "changed": True})
             continue
         results.append(result)

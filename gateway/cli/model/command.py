@@ -238,8 +238,11 @@ def gc(session: Session, older_than_h: float, dry_run: bool, yes: bool, reason: 
     session.out.value(found)
     for file in found["files"]:
         session.out.line(f"{file['digest']}  {bytes_words(file['size_bytes'])}")
-    done = "would go" if dry_run else "gone"
-    session.out.line(f"{done}: {len(found['files'])} unused files, {bytes_words(found['bytes'])}")
+    files = f"{len(found['files'])} unused files, {bytes_words(found['bytes'])}"
+    if dry_run:
+        session.out.dry_run(f"{files}, would go")
+    else:
+        session.out.line(f"gone: {files}")
     return 0
 
 

@@ -65,7 +65,9 @@ def start(
     if not is_followed:
         session.out.value(found)
     if dry_run:
-        session.out.line("nothing is wrong with it; this was a dry run, and nothing was started")
+        session.out.dry_run(
+            f"a rollout of {model} from {found['baseline']} to {found['candidate']} would start"
+        )
     for line in lines(found):
         session.out.line(line)
     if not (is_followed or dry_run):

@@ -82,6 +82,37 @@ def roll_out(session: Session, wish: Wish, wanted: Plan) -> Mapping[str, Any] | 
     return started
 
 
+def try_to_roll_out(
+    session: Session, wish: Wish, wanted: Plan, *, is_registered: bool
+) -> Mapping[str, Any] | None:
+    """What `roll_out` would do: the one that is known, or the one that would start; None where nothing would.
+
+    Of a version that is not registered the control process can check no rollout; that one goes on already, it
+    can say.
+    """
+    known = _known(session, wish, wanted)
+    if known is not None:
+        session.out.line(f"  rollout {known['rollout_id']} is this one already: {known['phase']}")
+        return known
+    if not wish.again and _answers_all(session, wish):
+        session.out.line("  answers all requests already: no rollout")
+        return None
+    steps = ", ".join(step.title for step in wanted.steps)
+    if not is_registered:
+        session.out.line(f"  rollout by {wish.plan} would start: {steps}")
+        return {"plan": wish.plan, "steps": [step.title for step in wanted.steps]}
+    body = {"candidate": wish.version, "baseline": wish.baseline, "dry_run": True, **plan_body(wish.plan)}
+    try:
+        tried = session.client.post("models", wish.model, "rollouts", body=body)
+    except TurnoutError as error:
+        if not error.data.get("without_workers"):
+            raise  # its workers would be started first
+        session.out.line(f"  workers would be started first, then its rollout by {wish.plan}: {steps}")
+        return {"plan": wish.plan, "steps": [step.title for step in wanted.steps]}
+    session.out.line(f"  rollout from {tried['baseline']} by {wish.plan} would start: {steps}")
+    return tried
+
+
 def _known(session: Session, wish: Wish, wanted: Plan) -> Mapping[str, Any] | None:
     """The newest rollout, if it is what this command would start and nobody moved the traffic since."""
     try:
