@@ -4,12 +4,12 @@ from typing import Any
 
 import click
 
-from gateway.cli.grammar import DRY_RUN, REASON, YES, changes_itself, confirm, reading
+from gateway.cli.grammar import DRY_RUN, REASON, YES, Noun, changes_itself, confirm, reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import age, follow_words, quoted
 
 
-@click.group()
+@click.group(cls=Noun)
 def alias() -> None:
     """Names for versions that move, such as champion."""
 

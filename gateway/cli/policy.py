@@ -7,14 +7,14 @@ import click
 
 from gateway.cli.client import WouldChange
 from gateway.cli.folder.files import read_documents, write_documents
-from gateway.cli.grammar import REASON, changing, reading
+from gateway.cli.grammar import REASON, Noun, changing, reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import age
 
 _FILE = click.option("-f", "--file", "path", required=True, metavar="FILE", help="YAML; - = stdin.")
 
 
-@click.group()
+@click.group(cls=Noun)
 def policy() -> None:
     """Show, write and try the rules that changes and rollouts have to keep."""
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from gateway.cli.grammar import DRY_RUN, YES, changes_itself, confirm
+from gateway.cli.grammar import DRY_RUN, YES, Noun, changes_itself, confirm
 from gateway.cli.session import Session, operator
 
 
-@click.group()
+@click.group(cls=Noun)
 def unit() -> None:
     """What is kept of one unit: a user, a device, an account."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.grammar import REASON, YES, changes_itself, changing, confirm, reading
+from gateway.cli.grammar import REASON, YES, Noun, changes_itself, changing, confirm, reading
 from gateway.cli.model import standing
 from gateway.cli.model.follow import follow
 from gateway.cli.model.register import pairs, register
@@ -14,7 +14,7 @@ from gateway.cli.session import Session, operator
 from gateway.cli.words import age, bytes_words, commit_words, tensors_words
 
 
-@click.group()
+@click.group(cls=Noun)
 def model() -> None:
     """Register and show models and their versions."""
 
