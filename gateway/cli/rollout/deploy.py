@@ -124,7 +124,7 @@ def _try(session: Session, wish: Wish, address: str, limits: Limits, told: Mappi
     with fetched(address, limits=limits) as found:
         tried = try_to_register(session, wish.model, wish.version, found)
     if not tried["is_registered"]:
-        session.out.line(f"  workers {workers or 1} would be started")
+        session.out.line(f"  workers it would have: {workers or 1}")
     rollout = try_to_roll_out(session, wish, wanted, is_registered=tried["is_registered"])
     session.out.value({**tried, "model": wish.model, "version": wish.version, "rollout": rollout})
     return 0

@@ -85,32 +85,33 @@ def roll_out(session: Session, wish: Wish, wanted: Plan) -> Mapping[str, Any] | 
 def try_to_roll_out(
     session: Session, wish: Wish, wanted: Plan, *, is_registered: bool
 ) -> Mapping[str, Any] | None:
-    """What `roll_out` would do: the one that is known, or the one that would start; None where nothing would.
+    """What `roll_out` would do: the one that is known, or what would start; None where nothing would.
 
-    Of a version that is not registered the control process can check no rollout; that one goes on already, it
-    can say.
+    Of a version that is not registered the control process can check no rollout; what stands in its way all
+    the same is told here.
     """
+    model = wish.model
+    if route_of(session, model)["document"] is None:
+        raise TurnoutError(
+            "no_route", f"{model} has no route: create one with `turnout route split {model} VERSION=100`"
+        )
     known = _known(session, wish, wanted)
     if known is not None:
         session.out.line(f"  rollout {known['rollout_id']} is this one already: {known['phase']}")
         return known
     if not wish.again and _answers_all(session, wish):
-        session.out.line("  answers all requests already: no rollout")
+        session.out.line("  it answers all requests already: no rollout would start")
         return None
-    steps = ", ".join(step.title for step in wanted.steps)
-    if not is_registered:
-        session.out.line(f"  rollout by {wish.plan} would start: {steps}")
-        return {"plan": wish.plan, "steps": [step.title for step in wanted.steps]}
-    body = {"candidate": wish.version, "baseline": wish.baseline, "dry_run": True, **plan_body(wish.plan)}
-    try:
-        tried = session.client.post("models", wish.model, "rollouts", body=body)
-    except TurnoutError as error:
-        if not error.data.get("without_workers"):
-            raise  # its workers would be started first
-        session.out.line(f"  workers would be started first, then its rollout by {wish.plan}: {steps}")
-        return {"plan": wish.plan, "steps": [step.title for step in wanted.steps]}
-    session.out.line(f"  rollout from {tried['baseline']} by {wish.plan} would start: {steps}")
-    return tried
+    if is_registered:
+        body = {"candidate": wish.version, "baseline": wish.baseline, "dry_run": True, **plan_body(wish.plan)}
+        try:
+            session.client.post("models", model, "rollouts", body=body)
+        except TurnoutError as error:
+            if not error.data.get("without_workers"):  # those would be started first
+                raise
+    steps = [step.title for step in wanted.steps]
+    session.out.line(f"  its rollout would start: {', '.join(steps)}")
+    return {"steps": steps}
 
 
 def _known(session: Session, wish: Wish, wanted: Plan) -> Mapping[str, Any] | None:
