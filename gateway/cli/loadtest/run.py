@@ -84,7 +84,7 @@ def _until_open(host: str, port: int, *, say: Callable[[str], None]) -> None:
     """Whoever joins may come before the run does, but learns at once that nobody is there yet."""
     began_s = time.monotonic()
     told_s = -math.inf
-    while (why := _why_closed(host, port)) is not None:
+    while (why := why_closed(host, port)) is not None:
         waited_s = time.monotonic() - began_s
         if waited_s >= JOIN_S:
             raise TurnoutError(
@@ -101,7 +101,8 @@ def _begin(host: str, port: int) -> str:
     return f"start it there first, `turnout loadtest MODEL --rate 100 --processes 2 --listen {host}:{port}`"
 
 
-def _why_closed(host: str, port: int) -> str | None:
+def why_closed(host: str, port: int) -> str | None:
+    """None where somebody listens."""
     try:
         socket.create_connection((host, port), timeout=CONNECT_S).close()
     except OSError as error:
