@@ -4,12 +4,12 @@ from typing import Any
 
 import click
 
-from gateway.cli.grammar import DRY_RUN, REASON, YES, changes_itself, confirm, reading
+from gateway.cli.grammar import DRY_RUN, REASON, YES, Noun, changes_itself, confirm, reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import age, follow_words, quoted
 
 
-@click.group()
+@click.group(cls=Noun)
 def alias() -> None:
     """Names for versions that move, such as champion."""
 
@@ -125,7 +125,7 @@ def _move(
     if not found["changed"]:
         session.out.line(f"{alias_name} of {name} is so already (revision {found['revision']})")
     elif dry_run:
-        session.out.line(f"{alias_name} of {name} would be {version or 'gone'}; this was a dry run")
+        session.out.dry_run(f"{alias_name} of {name} would be {version or 'gone'}")
     else:
         session.out.line(f"{alias_name} of {name} is {version or 'gone'} at revision {found['revision']}")
     for warning in found["warnings"]:

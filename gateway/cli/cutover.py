@@ -12,7 +12,7 @@ from gateway.cli.starting import with_workers
 @click.command()
 @click.argument("model")
 @click.option("--to", metavar="VERSION", help="The version that shall answer.")
-@click.option("--back", is_flag=True, help="Make the other slot live again.")
+@click.option("--back", is_flag=True, help="Make the other slot live again; not twice in a row.")
 @click.option(
     "--observe-s", type=click.FloatRange(0, 30), default=1.0, show_default=True, metavar="SECONDS",
     help="How long traffic is watched after the switch.",
@@ -31,11 +31,11 @@ def cutover(session: Session, model: str, to: str | None, back: bool, observe_s:
         session, lambda: session.client.post("models", model, "cutover", body=body), within_s=how.start_s
     )
     session.out.value(report)
-    _tell(session, report)
+    _tell(session, report, is_return=back)
     return report_applied(session, report["applied"], report["revision"])
 
 
-def _tell(session: Session, report: Mapping[str, Any]) -> None:
+def _tell(session: Session, report: Mapping[str, Any], *, is_return: bool) -> None:
     out = session.out
     model, to = report["model"], report["to"]
     for worker in report["checked"]:
@@ -44,7 +44,7 @@ def _tell(session: Session, report: Mapping[str, Any]) -> None:
     if not report["changed"]:
         out.line(f"version {to} of {model} is live already: nothing to change")
     elif report["dry_run"]:
-        out.line(f"version {to} of {model} would go live; this was a dry run")
+        out.dry_run(f"version {to} of {model} would go live")
     else:
         came_from = f" instead of {report['came_from']}" if report["came_from"] else ""
         out.line(f"version {to} of {model} is live{came_from}, revision {report['revision']}")
@@ -57,7 +57,8 @@ def _tell(session: Session, report: Mapping[str, Any]) -> None:
     if report["before"] is not None and report["changed"]:
         out.line(_traffic("in the minutes before", report["before"]))
     if report["changed"] and not report["dry_run"]:
-        out.line(f"undo it with `turnout cutover {model} --back`")
+        how = f"--to {report['came_from']}" if is_return else "--back"
+        out.line(f"undo it with `turnout cutover {model} {how}`")
 
 
 def _traffic(when: str, traffic: Mapping[str, Any]) -> str:

@@ -2,12 +2,12 @@
 
 import click
 
-from gateway.cli.grammar import reading
+from gateway.cli.grammar import Noun, reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import moment
 
 
-@click.group()
+@click.group(cls=Noun)
 def feedback() -> None:
     """What became of labels."""
 

@@ -28,7 +28,17 @@ EVERY_S = 2.0
 IS_DRY: ContextVar[bool] = ContextVar("is_dry", default=False)
 
 
-class WithDefault(click.Group):
+class Noun(click.Group):
+    """Its page shows the first sentence of every verb whole; click cuts it where the line ends."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, verb.get_short_help_str(limit=1000)) for name, verb in verbs if verb is not None]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class WithDefault(Noun):
     """`turnout audit --json` is `turnout audit log --json`: the noun's first reading verb may be left out."""
 
     default = "list"

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.grammar import REASON, changing, reading
+from gateway.cli.grammar import REASON, Noun, changing, reading
 from gateway.cli.session import Session, operator, report_applied
 from gateway.cli.words import age, moment
 from gateway.contract.access import KEY_ID_PATTERN, Role
@@ -16,7 +16,7 @@ _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 ROLE = click.Choice([role.value for role in Role])
 
 
-@click.group()
+@click.group(cls=Noun)
 def key() -> None:
     """Keys: who may do what, on which models, and for how long."""
 

@@ -18,40 +18,61 @@ from gateway.cli.exits import exit_code
 from gateway.contract import lifeline
 from gateway.contract.errors import TurnoutError
 
-COMMANDS = {
-    "up": ("processes.up:up", "Run everything on this machine: gateway, workers, control, Redis."),
-    "status": ("status:status", "Is everything well, and if not, what is to be done?"),
-    "top": ("top.command:top", "All models, live: requests, errors, latency, quality, rollouts."),
-    "doctor": ("doctor.command:doctor", "What is wrong with this installation, and the command to mend it."),
-    "route": ("route:route", "Show and change how a model's requests are split."),
-    "cutover": ("cutover:cutover", "Blue/green: make another version live, or go back."),
-    "rollout": ("rollout.command:rollout", "Move traffic to a version by itself, on evidence."),
-    "deploy": ("rollout.deploy:deploy", "What a pipeline calls: register a version and roll it out."),
-    "compare": ("compare:compare", "Versions side by side: latency, errors, accuracy."),
-    "drift": ("drift:drift", "Have the answers changed, before any label comes?"),
-    "feedback": ("feedback:feedback", "What became of labels."),
-    "model": ("model.command:model", "Register and show models and their versions."),
-    "unit": ("unit:unit", "Whose predictions these are: erase what is kept of one."),
-    "policy": ("policy:policy", "The rules that changes and rollouts have to keep."),
-    "alias": ("alias:alias", "Names for versions that move, such as champion."),
-    "pools": ("pools:pools", "Workers of each version: wanted, ready, why, where."),
-    "gateways": ("gateways:gateways", "Gateway processes and the revision they serve."),
-    "explain": ("explain:explain", "Why does a request go where it goes, or why did one?"),
-    "apply": ("folder.command:apply", "Write routes from a file, or everything from a folder."),
-    "diff": ("folder.command:diff", "What would `apply` change? Exit code 2 on drift."),
-    "export": ("folder.command:export", "Print the routes as a file, or write everything into a folder."),
-    "key": ("key:key", "Who may do what: keys with roles and scopes."),
-    "audit": ("audit.command:audit", "Who changed what; what was live then; is the record whole?"),
-    "gateway": ("processes.gateway:gateway", "Run gateway processes (data plane)."),
-    "control": ("processes.control:control", "Run the control API."),
-    "supervisor": ("processes.supervisor:supervisor", "Start and stop this machine's workers by need."),
-    "worker": ("processes.worker:worker", "Run one worker of one version."),
-    "loadtest": ("loadtest.command:loadtest", "Load a model through a gateway, and judge what came of it."),
-    "bench": ("bench.command:bench", "What versions of a model cost, measured in turn."),
-    "demo": ("demo.command:demo", "Send demo traffic with delayed labels."),
-    "config": ("config.command:config", "Settings: each value and where it comes from."),
-    "completion": ("completion:completion", "Complete `turnout` in bash, zsh or fish."),
+SECTIONS = {
+    "Everything on this machine": {
+        "up": ("processes.up:up", "Run everything on this machine: gateway, workers, control, Redis."),
+    },
+    "See": {
+        "status": ("status:status", "Is everything well, and if not, what is to be done?"),
+        "doctor": (
+            "doctor.command:doctor",
+            "What is wrong with this installation, and the command to mend it.",
+        ),
+        "top": ("top.command:top", "All models, live: requests, errors, latency, quality, rollouts."),
+        "compare": ("compare:compare", "Versions side by side: latency, errors, accuracy."),
+        "drift": ("drift:drift", "Have the answers changed, before any label comes?"),
+        "explain": ("explain:explain", "Why does a request go where it goes, or why did one?"),
+        "pools": ("pools:pools", "Workers of each version: wanted, ready, why, where."),
+        "gateways": ("gateways:gateways", "Gateway processes and the revision they serve."),
+    },
+    "Move traffic": {
+        "route": ("route:route", "Show and change how a model's requests are split."),
+        "cutover": ("cutover:cutover", "Blue/green: make another version live, or go back."),
+        "rollout": ("rollout.command:rollout", "Move traffic to a version by itself, on evidence."),
+        "deploy": ("rollout.deploy:deploy", "What a pipeline calls: register a version and roll it out."),
+        "alias": ("alias:alias", "Names for versions that move, such as champion."),
+    },
+    "Whole routes and installations, as files": {
+        "apply": ("folder.command:apply", "Write routes from a file, or everything from a folder."),
+        "diff": ("folder.command:diff", "What would `apply` change? Exit code 2 on drift."),
+        "export": ("folder.command:export", "Print the routes as a file, or write everything into a folder."),
+    },
+    "Versions, labels, rules, people": {
+        "model": ("model.command:model", "Register and show models and their versions."),
+        "feedback": ("feedback:feedback", "What became of labels."),
+        "policy": ("policy:policy", "The rules that changes and rollouts have to keep."),
+        "key": ("key:key", "Who may do what: keys with roles and scopes."),
+        "audit": ("audit.command:audit", "Who changed what; what was live then; is the record whole?"),
+        "unit": ("unit:unit", "Whose predictions these are: erase what is kept of one."),
+    },
+    "Processes, one by one": {
+        "gateway": ("processes.gateway:gateway", "Run gateway processes (data plane)."),
+        "control": ("processes.control:control", "Run the control API."),
+        "supervisor": ("processes.supervisor:supervisor", "Start and stop this machine's workers by need."),
+        "worker": ("processes.worker:worker", "Run one worker of one version."),
+    },
+    "Measure, try, settings": {
+        "loadtest": (
+            "loadtest.command:loadtest",
+            "Load a model through a gateway, and judge what came of it.",
+        ),
+        "bench": ("bench.command:bench", "What versions of a model cost, measured in turn."),
+        "demo": ("demo.command:demo", "Send demo traffic with delayed labels."),
+        "config": ("config.command:config", "Settings: each value and where it comes from."),
+        "completion": ("completion:completion", "Complete `turnout` in bash, zsh or fish."),
+    },
 }
+COMMANDS = {name: row for rows in SECTIONS.values() for name, row in rows.items()}
 VARIABLE = "_TURNOUT_COMPLETE"  # by which the shell asks what may come next
 HIDDEN = {"gateway-process": "processes.gateway:gateway_process"}  # started by other commands
 
@@ -86,8 +107,10 @@ class LazyGroup(click.Group):
         ]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+        for title, rows in SECTIONS.items():
+            with formatter.section(title):
+                width = max(map(len, COMMANDS))
+                formatter.write_dl([(name.ljust(width), summary) for name, (_, summary) in rows.items()])
 
 
 @click.group(
@@ -98,9 +121,9 @@ def turnout() -> None:
     """Route each prediction to the version that should answer it.
 
     \b
-    turnout up --demo                     everything on this machine, with a demo model
+    turnout up --demo                     all of it on this machine, with a demo
     turnout route split digits 1=90 2=10  one request in ten to version 2
-    turnout compare digits                which version is better, and how sure that is
+    turnout compare digits                which version is better, and how sure
 
     Exit codes: 0 done, 1 failed, 2 wrong use or drift, 3 refused, 4 conflict, 5 not reachable.
     """

@@ -13,6 +13,7 @@ from gateway.cli.hints import near
 
 _NO_COMMAND = re.compile(r"No such command '(.*)'\.")
 _NO_OPTION = re.compile(r"No such option:? '?(--?[^' ]+)'?")
+OF_VERBS = ("--json", "--control-url", "--key")  # options that stand behind the verb, whichever it is
 # Verbs that take something away: who types one of them means the one that its noun has.
 _TAKE_AWAY = ("rm", "remove", "delete", "del", "revoke", "erase")
 
@@ -86,6 +87,9 @@ def _options(ctx: click.Context, name: str, argv: Sequence[str]) -> list[str]:
     if given is None:
         return []
     at, value = list(argv).index(given), given[len(name) :]
+    if isinstance(ctx.command, click.Group) and name in OF_VERBS:
+        taken = 1 if value or name == "--json" else 2
+        return [_line(argv[:at], argv[at + taken :], argv[at : at + taken])]
     return [_line(argv[:at], [meant + value], argv[at + 1 :]) for meant in near(name, known)]
 
 

@@ -55,6 +55,10 @@ class Output:
         if not self.is_json:
             _echo(text)
 
+    def dry_run(self, would: str) -> None:
+        """The one way in which every command says that it only tried."""
+        self.line(f"dry run, nothing was changed: {would}")
+
     def warning(self, text: str) -> None:
         if not self.is_json:
             _echo(f"warning: {text}", err=True)

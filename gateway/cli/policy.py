@@ -7,14 +7,14 @@ import click
 
 from gateway.cli.client import WouldChange
 from gateway.cli.folder.files import read_documents, write_documents
-from gateway.cli.grammar import REASON, changing, reading
+from gateway.cli.grammar import REASON, Noun, changing, reading
 from gateway.cli.session import Session, operator
 from gateway.cli.words import age
 
 _FILE = click.option("-f", "--file", "path", required=True, metavar="FILE", help="YAML; - = stdin.")
 
 
-@click.group()
+@click.group(cls=Noun)
 def policy() -> None:
     """Show, write and try the rules that changes and rollouts have to keep."""
 
@@ -72,7 +72,7 @@ def apply(session: Session, path: str, reason: str) -> int:
         try:
             result = session.client.put("policies", name, body={"policy": document, "reason": reason})
         except WouldChange:
-            session.out.line(f"policy {name} would be written; this was a dry run")
+            session.out.dry_run(f"policy {name} would be written")
             results.append({"policy": name, "dry_run": True, "changed": True})
             continue
         results.append(result)

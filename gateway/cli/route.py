@@ -7,7 +7,7 @@ import click
 
 from gateway.cli.alias import resolve_aliases
 from gateway.cli.folder.files import read_documents
-from gateway.cli.grammar import YES, confirm, reading
+from gateway.cli.grammar import YES, Noun, confirm, reading
 from gateway.cli.session import How, Session, advise_after, mutating, operator, report_applied, report_change
 from gateway.cli.starting import with_workers
 from gateway.cli.words import (
@@ -22,7 +22,7 @@ from gateway.cli.words import (
 )
 
 
-@click.group()
+@click.group(cls=Noun)
 def route() -> None:
     """Show and change how a model's requests are split."""
 
@@ -215,7 +215,11 @@ def history(session: Session, model: str, limit: int) -> int:
 @mutating
 @operator
 def rollback(session: Session, model: str, to: int | None, how: How) -> int:
-    """Put an earlier form of the route back, exactly."""
+    """Put an earlier form of the route back, exactly.
+
+    Where the last change went back itself (a rollback, `cutover --back`, a rollout that failed), nothing
+    happens without --to: typed twice, it brings no bad version back.
+    """
     return _edit(session, model, {"kind": "rollback", "to": to}, how)
 
 

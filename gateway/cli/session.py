@@ -74,7 +74,7 @@ def operator(command: Command) -> Command:
             return command(Session(client, out), *args, **options)
         except WouldChange as done:
             out.value({"dry_run": True, "would_change": list(done.names)})
-            out.line(f"would change {', '.join(done.names)}; this was a dry run, and nothing was changed")
+            out.dry_run(f"{', '.join(done.names)} would change")
             return 0
         except TurnoutError as error:
             out.error(error)
@@ -138,7 +138,7 @@ def report_change(session: Session, result: Mapping[str, Any], *, how: How) -> N
     if not result["changed"]:
         out.line(f"{model} is so already: nothing to change (revision {revision})")
     elif how.dry_run:
-        out.line(f"{model} would change (revision {revision}); this was a dry run")
+        out.dry_run(f"{model} would change (revision {revision})")
     elif result["document"] is None:
         out.line(f"{model} has no route any more (revision {revision})")
     else:
@@ -150,8 +150,8 @@ def report_change(session: Session, result: Mapping[str, Any], *, how: How) -> N
 
 
 def advise_after(session: Session, result: Mapping[str, Any]) -> None:
-    """Where a route's change is seen, undone and found again. The revision is named, since a second plain
-    `rollback` undoes the first."""
+    """Where a route's change is seen, undone and found again. The revision is named, since a plain `rollback`
+    undoes no rollback."""
     if not result["changed"] or result["dry_run"]:
         return
     model, before = result["model"], result["previous_revision"]

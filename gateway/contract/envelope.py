@@ -6,7 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Envelope(BaseModel):
-    """`doc` is None where the change was a deletion (in histories only)."""
+    """`doc` is None where the change was a deletion (in histories only).
+
+    `is_return`: the change took an earlier one back: a rollback, a switch back, a rollout that failed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -16,3 +19,4 @@ class Envelope(BaseModel):
     author: str
     reason: str
     doc: dict[str, Any] | None
+    is_return: bool = False

@@ -86,7 +86,8 @@ class SetFollow(Document):
 
 
 class Rollback(Document):
-    """An earlier form of the route; without `to`, the one before the last change."""
+    """An earlier form of the route; without `to`, the one before the last change, which must not be a way
+    back itself."""
 
     kind: Literal["rollback"]
     to: int | None = Field(default=None, ge=1)
@@ -175,11 +176,41 @@ def earlier_form(model: str, history: Sequence[Envelope], *, to: int | None) -> 
     """The route as revision `to` wrote it, or the newest form that differs from the present one."""
     if to is not None:
         return _form_of(model, history, to)
+    if history and history[0].is_return:
+        raise went_back_already(model, history)
     present = history[0].doc if history else None
-    for entry in history[1:]:
-        if entry.doc is not None and entry.doc != present:
-            return _read_form(model, entry)
-    raise CallerError("not_found", f"{model} has no earlier route to go back to")
+    before = _newest_unlike(present, history[1:])
+    if before is None:
+        raise CallerError("not_found", f"{model} has no earlier route to go back to")
+    return _read_form(model, before)
+
+
+def went_back_already(model: str, history: Sequence[Envelope]) -> CallerError:
+    """Why nothing goes back twice by itself: the second time would bring back what the first took away, when
+    somebody types it twice, or two people do."""
+    last, earlier = history[0], history[1:]
+    left = earlier[0] if earlier else None
+    same = next((index for index, entry in enumerate(earlier) if entry.doc == last.doc), -1)
+    before = _newest_unlike(last.doc, earlier[same + 1 :], but=left)
+    back = f"turnout route rollback {model} --to"
+    ways = [f"`{back} {before.revision}` goes further back"] if before is not None else []
+    if left is not None and left.doc is not None:
+        ways.append(f"`{back} {left.revision}` returns to what it left")
+    return CallerError(
+        "refused",
+        f"{model} went back already, in revision {last.revision} by {last.author}, so nothing was changed"
+        + (f": {', '.join(ways)}" if ways else ""),
+        went_back_in=last.revision,
+        further_back=None if before is None else before.revision,
+        left=None if left is None else left.revision,
+    )
+
+
+def _newest_unlike(
+    doc: dict[str, Any] | None, history: Sequence[Envelope], *, but: Envelope | None = None
+) -> Envelope | None:
+    others = (entry for entry in history if entry.doc is not None and entry.doc != doc)
+    return next((entry for entry in others if but is None or entry.doc != but.doc), None)
 
 
 def _form_of(model: str, history: Sequence[Envelope], revision: int) -> Route:

@@ -30,6 +30,7 @@ from gateway.loadtest.tally import Tally
 
 REPORT_S = 1.0
 WAIT_FOR_WORKERS_S = 300.0
+MASTER_ASKED = 5  # times that a worker asks, 5 s each; the command has seen that somebody listens
 END_S = 20.0  # beyond the schedule and the last request's time: labels, and slow reports
 _END = "turnout-end"
 
@@ -105,6 +106,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, state.end)
     locust.runners.WORKER_REPORT_INTERVAL = REPORT_S
+    locust.runners.CONNECT_RETRY_COUNT = MASTER_ASKED
     {"local": _local, "master": _master, "worker": _worker}[task.role](task, environment, state)
     return 0
 
@@ -152,7 +154,10 @@ def _master(task: Task, environment: Environment, state: State) -> None:
 
 
 def _worker(task: Task, environment: Environment, state: State) -> None:
-    runner = environment.create_worker_runner(task.host, task.port)
+    try:
+        runner = environment.create_worker_runner(task.host, task.port)
+    except ConnectionError:
+        return  # what listens there says nothing of a run: the command tells
     tell(joined=runner.worker_index)
     runner.register_message(_END, lambda environment, msg: state.end())
 

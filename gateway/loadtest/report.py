@@ -63,7 +63,7 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
             f"{row['requests']:,}",
             f"{row['share']:.1%}",
             " ".join(f"{kind} {count}" for kind, count in row["errors"].items()) or "0",
-            *(_number((row["latency_ms"] or {}).get(name)) for name in ("p50", "p90", "p99", "p999", "max")),
+            *(_number((row["latency_ms"] or {}).get(name)) for name in ("p50", "p90", "p99", "p99.9", "max")),
             _score(row),
             str(sum(row["labels"].values())),
         )

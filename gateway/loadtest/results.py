@@ -12,7 +12,7 @@ from gateway.loadtest.schedule import Phase, arrivals, total_s
 from gateway.loadtest.tally import NO_VERSION, Tally, VersionTally
 
 FORMAT = 1
-QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
 BUSY_SHARE = 0.8  # of a core: from here on the driver's own delays are in what it measures
 LAG_MS = 10.0
 RATE_OFF = 0.01
@@ -39,6 +39,28 @@ def result(run: Run, tally: Tally, *, at_ms: int, interrupted: bool, problems: l
         "inputs": len(run.inputs),
         "is_interrupted": interrupted,
         "seconds": round(seconds, 3),
+        **_amounts(tally, intended, seconds),
+        "error_rate": _share(tally.failed + tally.unsent, tally.sent + tally.unsent),
+        "errors": dict(sum((found.errors for found in tally.versions.values()), Counter[str]())),
+        **_latencies(everything, is_open=is_open, think_s=run.scenario.think_s),
+        **_scores(everything),
+        "versions": [
+            _of_version(run, version, found, answered=tally.answered)
+            for version, found in sorted(tally.versions.items(), key=lambda item: _natural(item[0]))
+            if version != NO_VERSION
+        ],
+        "labels": {
+            **everything.labels,
+            **({"left out": tally.labels_left_out} if tally.labels_left_out else {}),
+        },
+        "driver": driver,
+        "series": _series(run.phases, tally, run.step_s, is_open=is_open),
+        "warnings": [*problems, *_nobody(run, tally), *_warnings(driver, tally, is_open=is_open)],
+    }
+
+
+def _amounts(tally: Tally, intended: int | None, seconds: float) -> dict[str, Any]:
+    return {
         "requests": {
             "intended": intended,
             "sent": tally.sent,
@@ -52,31 +74,20 @@ def result(run: Run, tally: Tally, *, at_ms: int, interrupted: bool, problems: l
             "sent": _per_second(tally.sent, seconds),
             "answered": _per_second(tally.answered, max(seconds, tally.last_s)),
         },
-        "error_rate": _share(tally.failed + tally.unsent, tally.sent + tally.unsent),
-        "errors": dict(sum((found.errors for found in tally.versions.values()), Counter[str]())),
-        **_latencies(everything, is_open=is_open, think_s=run.scenario.think_s),
-        **_scores(everything),
-        "versions": [
-            {
-                "version": version,
-                "requests": found.response.n,
-                "share": _share(found.response.n, tally.answered),
-                "errors": dict(found.errors),
-                "error_rate": _share(found.errors.total(), found.response.n + found.errors.total()),
-                **_latencies(found, is_open=is_open, think_s=run.scenario.think_s),
-                **_scores(found),
-                "labels": dict(found.labels),
-            }
-            for version, found in sorted(tally.versions.items(), key=lambda item: _natural(item[0]))
-            if version != NO_VERSION
-        ],
-        "labels": {
-            **everything.labels,
-            **({"left out": tally.labels_left_out} if tally.labels_left_out else {}),
-        },
-        "driver": driver,
-        "series": _series(run.phases, tally, run.step_s, is_open=is_open),
-        "warnings": [*problems, *_nobody(run, tally), *_warnings(driver, tally, is_open=is_open)],
+    }
+
+
+def _of_version(run: Run, version: str, found: VersionTally, *, answered: int) -> dict[str, Any]:
+    is_open = run.scenario.loop == "open"
+    return {
+        "version": version,
+        "requests": found.response.n,
+        "share": _share(found.response.n, answered),
+        "errors": dict(found.errors),
+        "error_rate": _share(found.errors.total(), found.response.n + found.errors.total()),
+        **_latencies(found, is_open=is_open, think_s=run.scenario.think_s),
+        **_scores(found),
+        "labels": dict(found.labels),
     }
 
 

@@ -18,7 +18,10 @@ PINGS = 5
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """`fsync` and `saves` are None where CONFIG is refused; `clock_ms` is Redis' clock less the caller's."""
+    """`fsync` and `saves` are None where CONFIG is refused; `clock_ms` is Redis' clock less the caller's.
+
+    `has_config_file`: there is a file that CONFIG REWRITE writes; the embedded server has none.
+    """
 
     version: tuple[int, ...]
     name: str
@@ -37,6 +40,7 @@ class Condition:
     knows_waitaof: bool
     ping_ms: float
     clock_ms: float
+    has_config_file: bool
 
 
 class Server:
@@ -80,6 +84,7 @@ async def _condition(redis: Redis) -> Condition:
         knows_waitaof=version >= (7, 2),
         ping_ms=round(statistics.median(times) * 1000, 3),
         clock_ms=round((int(seconds) + int(micros) / 1e6 - middle_s) * 1000, 1),
+        has_config_file=bool(info.get("config_file")),
     )
 
 

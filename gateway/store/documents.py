@@ -64,11 +64,13 @@ class Change:
     """One document's new content; `doc` None deletes it.
 
     `expected_revision`: the revision of its last change, 0 = there is no such document, None = whatever.
+    `is_return`: it takes an earlier change back; the envelope says so.
     """
 
     field: str
     doc: dict[str, Any] | None
     expected_revision: int | None
+    is_return: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Documents:
             await self._try(changes)
         who = [author.encode("utf-8", "replace"), reason.encode("utf-8", "replace")]
         digest = hashlib.sha256(b"\0".join([*who, *stated])).hexdigest()[:16]
-        docs = ",".join("" if not doc else hashlib.sha256(doc).hexdigest() for doc in stated[2::3])
+        docs = ",".join("" if not doc else hashlib.sha256(doc).hexdigest() for doc in stated[2::4])
         extra: list[str | bytes] = ["docs", docs, "key", KEY_ID.get(), "request", REQUEST_ID.get()]
         if forced:
             extra += ["forced", "; ".join(forced).encode("utf-8", "replace")]
@@ -254,14 +256,14 @@ class Documents:
         return int(await ask(self._redis, "GET", keys.REVISION) or 0)
 
 
-def _stated(change: Change) -> tuple[bytes, bytes, bytes]:
-    """As the script takes it: field, expected revision, document."""
+def _stated(change: Change) -> tuple[bytes, bytes, bytes, bytes]:
+    """As the script takes it: field, expected revision, document, whether it goes back."""
     expected = ANY if change.expected_revision is None else change.expected_revision
     try:
         doc = b"" if change.doc is None else _json(change.doc)
     except ValueError as error:  # NaN and Infinity, which orjson would quietly write as null; half characters
         raise CallerError("invalid_document", f"{change.field} cannot be written as JSON: {error}.") from None
-    return change.field.encode(), b"%d" % expected, doc
+    return change.field.encode(), b"%d" % expected, doc, b"1" if change.is_return else b""
 
 
 def _json(doc: dict[str, Any]) -> bytes:

@@ -36,6 +36,16 @@ class Erased:
     corrections: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Where that lies which shall go; `disagreements`: entries by key."""
+
+    places: tuple[Place, ...]
+    samples: int
+    disagreements: dict[str, list[bytes]]
+    corrections: list[bytes]
+
+
 class Erasure:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -45,6 +55,28 @@ class Erasure:
 
         Repeating it does no harm. Raises `UpstreamError("store_away")`: then a part may have gone.
         """
+        found = await self._find(model, mark=mark, ids=ids)
+        await ask(self._redis, "DEL", keys.samples(model))
+        for key, entries in found.disagreements.items():
+            await ask(self._redis, "ZREM", key, *entries)
+        corrections = 0
+        for entry in found.corrections:
+            corrections += int(await ask(self._redis, "LREM", keys.corrections(model), 0, entry))
+        records = await self._erase_records(model, found.places)
+        disagreements = sum(map(len, found.disagreements.values()))
+        return Erased(records, found.samples, disagreements, corrections)
+
+    async def count(self, model: str, *, mark: bytes | None, ids: Iterable[str] = ()) -> Erased:
+        """What `erase` would erase now."""
+        found = await self._find(model, mark=mark, ids=ids)
+        records = 0
+        for place in found.places:
+            key = keys.predictions(model, place.bucket)
+            records += int(await ask(self._redis, "HEXISTS", key, place.field))
+        disagreements = sum(map(len, found.disagreements.values()))
+        return Erased(records, found.samples, disagreements, len(found.corrections))
+
+    async def _find(self, model: str, *, mark: bytes | None, ids: Iterable[str]) -> _Found:
         places = {place_of(prediction_id) for prediction_id in ids}
         apart = []
         prefix, differing = keys.predictions(model, ""), keys.disagreements(model, "", "")[:-1]
@@ -53,14 +85,21 @@ class Erasure:
             if mark is not None:
                 places |= await self._places(found, prefix, mark)
         named = {id_of(*place) for place in places}
-        samples = int(await ask(self._redis, "LLEN", keys.samples(model)))
-        await ask(self._redis, "DEL", keys.samples(model))
-        disagreements = [
-            await self._erase_disagreements(model, key, named, is_unit=mark is not None) for key in apart
-        ]
-        corrections = await self._erase_corrections(model, named)
-        records = await self._erase_records(model, list(places))
-        return Erased(records, samples, sum(disagreements), corrections)
+        disagreements = {
+            key: entries
+            for key in dict.fromkeys(apart)
+            if (entries := await self._disagreements(model, key, named, is_unit=mark is not None))
+        }
+        return _Found(
+            places=tuple(places),
+            samples=int(await ask(self._redis, "LLEN", keys.samples(model))),
+            disagreements=disagreements,
+            corrections=[
+                entry
+                for entry in await ask(self._redis, "LRANGE", keys.corrections(model), 0, -1)
+                if _told_id(entry) in named
+            ],
+        )
 
     async def _keys_of(self, model: str) -> AsyncIterator[list[str]]:
         """Every key that is there all the while; some may come twice."""
@@ -83,31 +122,22 @@ class Erasure:
                 places.add(Place(at_once[int(number) - 1].removeprefix(prefix), field))
         return places
 
-    async def _erase_disagreements(
+    async def _disagreements(
         self, model: str, key: str, named: Collection[str], *, is_unit: bool
-    ) -> int:
+    ) -> list[bytes]:
         """Those of these predictions; where a unit is erased, also those of which nobody can say whose they
         are."""
-        gone = []
-        for entry in await ask(self._redis, "ZRANGE", key, 0, -1):
-            prediction_id = _told_id(entry)
-            if prediction_id in named or (is_unit and not await self._has_unit(model, prediction_id)):
-                gone.append(entry)
-        if gone:
-            await ask(self._redis, "ZREM", key, *gone)
-        return len(gone)
+        return [
+            entry
+            for entry in await ask(self._redis, "ZRANGE", key, 0, -1)
+            if (prediction_id := _told_id(entry)) in named
+            or (is_unit and not await self._has_unit(model, prediction_id))
+        ]
 
     async def _has_unit(self, model: str, prediction_id: str) -> bool:
         place = place_of(prediction_id)
         key = keys.predictions(model, place.bucket)
         return bool(await ask(self._redis, "HEXISTS", key, place.field + UNIT_SUFFIX))
-
-    async def _erase_corrections(self, model: str, named: Collection[str]) -> int:
-        gone = 0
-        for entry in await ask(self._redis, "LRANGE", keys.corrections(model), 0, -1):
-            if _told_id(entry) in named:
-                gone += int(await ask(self._redis, "LREM", keys.corrections(model), 0, entry))
-        return gone
 
     async def _erase_records(self, model: str, places: Sequence[Place]) -> int:
         erased = 0

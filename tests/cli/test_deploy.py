@@ -73,6 +73,23 @@ def test_a_version_is_registered_and_rolled_out_and_the_summary_says_all(pipelin
         assert words in summary
 
 
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(pipeline: Pipeline, run: Run) -> None:
+    before = json.loads(run("audit", "log", "--json").out)
+    new, old = (pipeline.deploy(version, "--dry-run") for version in ("b", "a"))
+    assert new.out.startswith("dry run, nothing was changed: identity b would be registered"), new.err
+    assert old.out.startswith("dry run, nothing was changed: identity a is registered already"), old.err
+    assert "it answers all requests already" in old.out
+    told = json.loads(pipeline.deploy("b", "--dry-run", "--json").out)
+    assert (told["dry_run"], told["rollout"]["steps"]) == (True, ["weight 10 %", "weight 100 %"])
+    assert json.loads(run("audit", "log", "--json").out) == before
+    assert not pipeline.summary.exists()
+    pipeline.use(SLOW)
+    assert pipeline.deploy("b").code == 0
+    assert "is this one already: running" in pipeline.deploy("b", "--dry-run").out
+    pipeline.use(QUICK)
+    assert "turnout rollout abort identity" in pipeline.deploy("b", "--dry-run").err
+
+
 def test_a_new_version_gets_as_many_workers_as_the_one_that_it_replaces(
     pipeline: Pipeline, installation: Installation
 ) -> None:

@@ -20,7 +20,6 @@ ALONE = {
 OF_NO_KIND = {
     "top": "it is a watch itself, and `--once --json` for machines",
     "rollout watch": "it is `--watch` of a rollout, and ends with it",
-    "deploy": "for pipelines: a version and its rollout, each of which has a dry run of its own",
     "export": "it writes files, once",
     "audit export": "it writes a file, once",
     "audit head": "its output is a file, to be kept elsewhere",
@@ -28,7 +27,6 @@ OF_NO_KIND = {
     "model download": "it writes a file, once",
     "model follow": "it goes on until it is ended, and `--once` tries it",
     "demo install": "it writes what is missing of the demo, for a try-out",
-    "unit erase": "what it would erase is found by erasing; it asks",
     "bench versions": "it measures, and changes nothing",
     "loadtest": "it sends predictions, and changes nothing",
     "key recover": "the way in when nobody has a key: it speaks to Redis, and adds one key",
@@ -57,6 +55,7 @@ WITHOUT_WAIT = {
     "policy rm": NOT_AWAITED,
     "model gc": NOT_AWAITED,
     "pools start": "it waits up to `--wait-s`",
+    "unit erase": NOT_AWAITED,
 }
 TAKES_AWAY = {"rm", "delete", "revoke", "erase", "gc"}
 MUST_NOT_ASK: dict[str, str] = {}  # command of such a verb -> why it does not ask

@@ -23,6 +23,9 @@ def test_a_unit_from_standard_input_is_erased_and_printed_nowhere(
 
     ids = installation.call(three)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{UNIT}\n"))
+    tried = run("unit", "erase", "digits", "-", "--reason", "by letter", "--dry-run")
+    assert tried.out.startswith("dry run, nothing was changed: would erase 3 predictions"), tried.err
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{UNIT}\n"))
     done = run("unit", "erase", "digits", "-", "--reason", "by letter", "--yes")
     assert (done.code, "erased 3 predictions" in done.out) == (0, True), done.err
     assert "`record.units`" in done.err  # the route does not say it

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import socket
 from pathlib import Path
 
 import click
@@ -47,6 +48,20 @@ def test_without_locust_the_command_says_what_to_install(run: Run, monkeypatch: 
     found = run("loadtest", "digits", "--rate", "5")
     assert found.code == 2
     assert "pip install 'turnout[loadtest]'" in found.err
+
+
+def test_a_worker_without_its_run_says_so_and_gives_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    monkeypatch.setattr("gateway.cli.loadtest.run.JOIN_S", 0.2)
+    monkeypatch.setattr("gateway.cli.loadtest.run.AGAIN_S", 0.05)
+    with socket.socket() as bound:  # it does not listen
+        bound.bind(("127.0.0.1", 0))
+        address = "{}:{}".format(*bound.getsockname())
+        found = run("loadtest", "--join", address)
+    assert found.code == 5
+    assert f"nobody listens at {address} yet (Connection refused): trying for 0 s more" in found.out
+    assert found.err.startswith(f"turnout: nobody listens at {address} (Connection refused), for")
+    assert "turnout loadtest MODEL --rate 100 --processes 2 --listen" in found.err
 
 
 def test_a_scenario_with_mistakes_names_each_with_its_path(run: Run, tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ def test_a_rollback_and_a_deletion_are_undone(run: Run) -> None:
     run("route", "split", "digits", "1=100")
     run("route", "split", "digits", "2=100")
     assert "split.1: none -> 100" in run("route", "rollback", "digits").out
+    again = run("route", "rollback", "digits")
+    assert (again.code, "returns to what it left" in again.err) == (3, True)
     assert run("route", "delete", "digits", "--yes").code == 0
     assert run("route", "show", "digits").code == 1
     assert run("route", "rollback", "digits").code == 0

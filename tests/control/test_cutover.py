@@ -66,6 +66,29 @@ async def test_back_makes_the_other_slot_live_again(api: httpx2.AsyncClient, red
     assert (await route_of(api))["slots"] == {"blue": "1", "green": "2", "live": "blue"}
 
 
+async def test_a_second_way_back_never_brings_back_what_was_left(
+    api: httpx2.AsyncClient, redis: Redis, live: int
+) -> None:
+    async with answering_worker(redis, "2"), answering_worker(redis, "1"):
+        await cut(api, to="2")
+        await cut(api, back=True, force=True)
+        again = await cut(api, back=True, force=True)
+        assert (again["status"], again["code"]) == (403, "refused")
+        assert "turnout cutover digits --to 2" in again["error"]
+        assert (await route_of(api))["slots"]["live"] == "blue"
+        assert (await cut(api, to="2"))["to"] == "2"
+
+
+async def test_a_switch_back_is_not_stopped_by_an_older_rollback_of_something_else(
+    api: httpx2.AsyncClient, redis: Redis, live: int
+) -> None:
+    async with answering_worker(redis, "2"), answering_worker(redis, "1"):
+        await cut(api, to="2")
+        for edit in ({"kind": "fallback", "version": "2"}, {"kind": "rollback"}):
+            assert (await api.post("/routes/digits/edit", json={"edit": edit})).status_code == 200
+        assert (await cut(api, back=True, force=True))["to"] == "1"
+
+
 async def test_a_version_without_ready_worker_is_refused(api: httpx2.AsyncClient, live: int) -> None:
     refused = await cut(api, to="2")
     assert (refused["status"], refused["code"]) == (403, "refused")

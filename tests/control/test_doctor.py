@@ -1,6 +1,7 @@
 """Each thing that can be wrong, done to a real installation or to what was seen of one."""
 
 import asyncio
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +25,7 @@ NOW_MS = 1_800_000_000_000
 WELL = Condition(
     version=(7, 2, 4), name="Valkey", role="master", policy="noeviction", maxmemory_bytes=0, used_bytes=1,
     has_aof=True, fsync="always", saves="", aof_is_well=True, rewrite_is_well=True, save_is_well=True,
-    is_rewriting=False, delayed_fsyncs=0, knows_waitaof=True, ping_ms=0.1, clock_ms=0.0,
+    is_rewriting=False, delayed_fsyncs=0, knows_waitaof=True, ping_ms=0.1, clock_ms=0.0, has_config_file=True,
 )  # fmt: skip
 GATEWAY = Presence(
     gateway_id="gw-1", pid=7, address="127.0.0.1:8080", revision=5, started_ms=1, seen_ms=NOW_MS,
@@ -39,7 +40,8 @@ ALL_IS_WELL = Seen(
     gateways=[GATEWAY], leases=[WORKER], unreachable=[],
     leader="c-1", moves_rollouts=True, disks=[Disk("/data", 50_000_000_000, 100_000_000_000)],
     files_limit=65536,
-    is_loopback=True, keys_are_on=True, keys=[], pools=[], unserved=[], unreadable={}, rollouts=[],
+    is_loopback=True, keys_are_on=True, keys_may_be_on=True,
+    keys=[], pools=[], unserved=[], unreadable={}, rollouts=[],
     unsigned=None,
 )  # fmt: skip
 
@@ -74,6 +76,7 @@ FAULTS: list[tuple[str, str, Callable[[Seen], Seen]]] = [
     ("warning", "redis_persistence", redis(has_aof=False, saves="3600 1")),
     ("warning", "redis_fsync", redis(fsync="no")),
     ("critical", "redis_disk", redis(rewrite_is_well=False)),
+    ("critical", "redis_disk", redis(save_is_well=False)),
     ("note", "redis_slow_disk", redis(delayed_fsyncs=3)),
     ("note", "redis_waitaof", redis(version=(7, 0, 15), knows_waitaof=False, fsync="everysec")),
     ("warning", "redis_latency", redis(ping_ms=40.0)),
@@ -112,6 +115,36 @@ def test_each_fault_is_one_finding_with_its_cure(
     assert found.what
     assert found.why.endswith(".")
     assert found.mend
+
+
+def test_the_same_key_is_made_again_with_no_more_rights() -> None:
+    narrow = Key(
+        name="shop", role=Role.CLIENT, digest="0" * 64, expires_at_ms=NOW_MS + 1000,
+        models=("digits", "iris"), pin=True, rate_per_s=5.5,
+    )  # fmt: skip
+    (found,) = findings(replace(ALL_IS_WELL, keys=[("0123456789", narrow)]))
+    words = "key create shop-2 --role client --models digits,iris --pin --rate 5.5"
+    assert found.mend.startswith(f"turnout {words}   (")
+
+
+def test_keys_that_are_off_by_setting_are_not_turned_on_by_the_first() -> None:
+    (found,) = findings(replace(ALL_IS_WELL, keys_are_on=False, keys_may_be_on=False))
+    assert found.mend.startswith("set access.required: auto")
+
+
+async def test_what_a_server_without_a_file_is_told_works_and_is_the_cure(
+    api: httpx2.AsyncClient, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also on a machine that has no redis-cli."""
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    mend = (await found_in(api))["redis_eviction"]["mend"]
+    assert "CONFIG REWRITE" not in mend
+    command = shlex.split(mend.partition("   (")[0])
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    assert (process.returncode, b"OK" in said or b"True" in said) == (0, True)
+    assert "redis_eviction" not in await found_in(api)
 
 
 def test_the_gravest_comes_first() -> None:
@@ -193,7 +226,7 @@ async def test_a_gateway_that_is_about_to_switch_is_not_behind(api: httpx2.Async
     ("url", "command"),
     [
         ("unix:///data/redis/redis.sock?db=1", "redis-cli -s /data/redis/redis.sock"),
-        ("redis://me:secret@cache:6380/0", "redis-cli -h cache -p 6380"),
+        ("redis://me:secret@cache:6380/0", "redis-cli -h cache -p 6380 --user me --askpass"),
         ("rediss://cache", "redis-cli -h cache -p 6379 --tls"),
         (
             "redis+sentinel://me:secret@s1,s2:26380/main/0",
@@ -202,7 +235,10 @@ async def test_a_gateway_that_is_about_to_switch_is_not_behind(api: httpx2.Async
         ),
     ],
 )
-def test_what_mends_redis_reaches_that_server_and_tells_no_password(url: str, command: str) -> None:
+def test_what_mends_redis_reaches_that_server_and_tells_no_password(
+    url: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: name)
     found = findings(
         replace(ALL_IS_WELL, redis=replace(WELL, policy="allkeys-lru"), redis_cli=redis_cli(url))
     )

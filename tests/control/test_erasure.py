@@ -55,6 +55,19 @@ async def test_an_erasure_is_in_the_audit_and_the_unit_is_nowhere(
     assert (await erase(api, unit="ben", reason="once more"))["seal"] != done["seal"]
 
 
+async def test_a_dry_run_counts_what_the_erasure_then_erases(api: httpx2.AsyncClient, redis: Redis) -> None:
+    await add_ready_versions(redis, "1")
+    ids = await keep(redis, UNIT, 3)
+    await keep(redis, "ben", 1)
+    tried = await erase(api, unit=UNIT, predictions=ids[:1], reason="by letter", dry_run=True)
+    assert (tried["status"], tried["dry_run"], tried["predictions"]) == (200, True, 3)
+    assert len((await Predictions(redis).find("digits", ids[0])).records) == 1
+    assert await redis.exists(keys.AUDIT) == 0
+    done = await erase(api, unit=UNIT, predictions=ids[:1], reason="by letter")
+    counts = ("predictions", "samples", "disagreements", "corrections")
+    assert [done[name] for name in counts] == [tried[name] for name in counts]
+
+
 async def test_a_reason_is_asked_for_and_must_not_name_the_unit(
     api: httpx2.AsyncClient, redis: Redis
 ) -> None:

@@ -103,7 +103,7 @@ def at_the_provider(browser: Browser, console: str) -> Iterator[Page]:
     context = browser.new_context()
     context.set_default_timeout(60_000)
     page = context.new_page()
-    page.goto(f"{console.url}/session")
+    page.goto(f"{console}/session")
     page.get_by_role("link", name=re.compile("^Log in at")).click()
     yield page
     context.close()

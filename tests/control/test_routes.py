@@ -194,6 +194,18 @@ async def test_a_rollback_restores_the_exact_document(api: httpx2.AsyncClient) -
     assert again["changed"] is False
 
 
+async def test_a_rollback_that_is_sent_twice_changes_nothing_more(api: httpx2.AsyncClient) -> None:
+    oldest = await edit(api, to_split(("3", 100)))
+    good = await edit(api, to_split(("1", 100)))
+    bad = await edit(api, to_split(("2", 100)))
+    assert (await edit(api, {"kind": "rollback"}))["document"] == good["document"]
+    again = await edit(api, {"kind": "rollback"}, force=True)
+    assert (again["status"], again["code"]) == (403, "refused")
+    assert f"rollback digits --to {oldest['revision']}` goes further back" in again["error"]
+    assert f"rollback digits --to {bad['revision']}` returns to what it left" in again["error"]
+    assert (await api.get("/routes/digits")).json()["document"] == good["document"]
+
+
 async def test_a_deleted_route_is_gone_and_comes_back_by_rollback(api: httpx2.AsyncClient) -> None:
     first = await edit(api, to_split(("1", 100)))
     gone = await edit(api, {"kind": "delete"})

@@ -34,8 +34,16 @@ def weights(edited: Edited) -> dict[str, float]:
     return {entry.version: entry.weight for entry in edited.route.split}
 
 
-def entry(revision: int, doc: dict[str, Any] | None) -> Envelope:
-    return Envelope(field="route/digits", revision=revision, at_ms=0, author="ana", reason="", doc=doc)
+def entry(revision: int, doc: dict[str, Any] | None, *, is_return: bool = False) -> Envelope:
+    return Envelope(
+        field="route/digits",
+        revision=revision,
+        at_ms=0,
+        author="ana",
+        reason="",
+        doc=doc,
+        is_return=is_return,
+    )
 
 
 def test_a_split_replaces_the_old_one_and_keeps_the_rest() -> None:
@@ -153,6 +161,42 @@ def test_a_rollback_takes_the_newest_form_that_differs() -> None:
     old, new = (route(split=split(("1", w), ("2", 100 - w))).model_dump(mode="json") for w in (100, 90))
     history = (entry(5, new), entry(4, new), entry(3, None), entry(2, old))
     assert edit(None, history, kind="rollback").route == Route.model_validate(old)
+
+
+def doc(version: str) -> dict[str, Any]:
+    return route(split=split((version, 100))).model_dump(mode="json")
+
+
+def test_a_second_rollback_never_brings_back_what_the_first_left() -> None:
+    history = (
+        entry(9, doc("2"), is_return=True), entry(8, doc("3")), entry(7, doc("2")), entry(6, doc("1")),
+    )  # fmt: skip
+    with pytest.raises(CallerError, match="in revision 9 by ana") as caught:
+        edit(None, history, kind="rollback")
+    assert caught.value.code == "refused"
+    assert (caught.value.data["further_back"], caught.value.data["left"]) == (6, 8)
+    assert weights(edit(None, history, kind="rollback", to=8)) == {"3": 100}
+    assert weights(edit(None, history, kind="rollback", to=6)) == {"1": 100}
+
+
+def test_going_further_back_never_means_what_a_rollback_left() -> None:
+    history = (
+        entry(9, doc("2"), is_return=True), entry(8, doc("3")), entry(7, doc("2")), entry(6, doc("3")),
+    )  # fmt: skip
+    with pytest.raises(CallerError) as caught:
+        edit(None, history, kind="rollback")
+    assert (caught.value.data["further_back"], caught.value.data["left"]) == (None, 8)
+
+
+def test_a_change_after_a_rollback_is_taken_back_as_any() -> None:
+    history = (entry(10, doc("3")), entry(9, doc("2"), is_return=True), entry(8, doc("3")))
+    assert weights(edit(None, history, kind="rollback")) == {"2": 100}
+
+
+def test_a_deletion_that_was_taken_back_is_offered_as_no_form() -> None:
+    history = (entry(4, doc("1"), is_return=True), entry(3, None), entry(2, doc("1")))
+    with pytest.raises(CallerError, match=r"nothing was changed$"):
+        edit(None, history, kind="rollback")
 
 
 def test_a_rollback_names_any_kept_revision() -> None:

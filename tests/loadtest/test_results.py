@@ -163,6 +163,7 @@ def test_processes_add_up() -> None:
     [
         ("p99>4ms", True), ("p99>6ms", False), ("p50 > 4000us", True), ("max>=1s", False), ("mean<1s", True),
         ("error_rate>0.1%", True), ("error_rate>2%", False), ("errors>9", True), ("rate<90", False),
+        ("p99.9>6ms", False),
         ("rate<99.5", True), ("requests<1000", True), ("unsent>0", False), ("accuracy<0.95", True),
         ("accuracy[2]<85%", False), ("accuracy[2]<0.95", True), ("rate[1]<40", False), ("errors[1]>0", False),
         ("accuracy[3]<0.1", True), ("p99[nobody]>1s", True), ("mae>1000", True),
@@ -180,7 +181,7 @@ def test_no_threshold_passes_on_nothing(condition: str) -> None:
 @pytest.mark.parametrize(
     ("condition", "words"),
     [
-        ("p99", "no condition"), ("p99>20", "unit"), ("p98>20ms", "not one of"),
+        ("p99", "no condition"), ("p99>20", "unit"), ("p98>20ms", "not one of"), ("p999>20ms", "not one of"),
         ("error_rate>1ms", "no unit"), ("p99>20ms;x", "no condition"), ("accuracy[]<1", "no condition"),
         ("p99==2ms", "no condition"),
     ],

@@ -16,6 +16,7 @@ import click
 
 from gateway.cli.bench.report import draw, show
 from gateway.cli.bench.workers import Used, others_per_second, used
+from gateway.cli.grammar import Noun
 from gateway.cli.loadtest.inputs import inputs_of, recorded_inputs
 from gateway.cli.loadtest.target import check_names, target_of
 from gateway.cli.session import Session, operator
@@ -29,7 +30,7 @@ LOOK_S = 1.0  # how long workers are watched for requests of others
 BUSY = 0.7  # load average per core from which other work is said to disturb
 
 
-@click.group()
+@click.group(cls=Noun)
 def bench() -> None:
     """What versions of a model cost, measured in turn."""
 

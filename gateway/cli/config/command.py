@@ -11,14 +11,14 @@ from typing import Any
 import click
 
 from gateway.cli.exits import exit_code
-from gateway.cli.grammar import local
+from gateway.cli.grammar import Noun, local
 from gateway.cli.output import Output
 from gateway.contract.errors import CallerError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 
 
-@click.group()
+@click.group(cls=Noun)
 def config() -> None:
     """Settings: what each one is, where it comes from, and whether a file is right.
 

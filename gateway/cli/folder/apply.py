@@ -127,7 +127,7 @@ def apply_folder(session: Session, wanted: Folder, *, how: How, prune: bool) -> 
         _try_routes(session, comparison, how)
         done: list[str] = []
         code = 0
-        session.out.line(f"this was a dry run: {len(acts)} changes would be made")
+        session.out.dry_run(f"{len(acts)} changes would be made")
     else:
         done, code = _perform(session, acts)
         session.out.line(f"{len(done)} changes made" if done else "nothing to change")

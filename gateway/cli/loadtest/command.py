@@ -10,15 +10,17 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
 from gateway.cli.loadtest.inputs import inputs_of, recorded_inputs
 from gateway.cli.loadtest.report import Progress, show, write
-from gateway.cli.loadtest.run import drive, join
+from gateway.cli.loadtest.run import drive, join, why_closed
 from gateway.cli.loadtest.scenario import scenario_of, seconds
 from gateway.cli.loadtest.target import check_names, target_of
 from gateway.cli.session import Session, operator
+from gateway.contract.errors import TurnoutError
 from gateway.loadtest import earlier
 from gateway.loadtest.results import result
 from gateway.loadtest.scenario import Run
@@ -129,6 +131,8 @@ def loadtest(
         processes=options["processes"],
     )
     _check_size(run, options["max_duration"])
+    if listen is None:  # else the workers are elsewhere, and reach what is not reached from here
+        _check_reached(run.url)
     if out is not None:
         _make_folder(out)
     return _perform(session, run, thresholds, listen=listen, before=before, out=out, is_quiet=quiet)
@@ -204,6 +208,16 @@ def _check_size(run: Run, most: str) -> None:
     if takes_s > seconds(most):
         raise click.UsageError(
             f"this takes {takes_s:g} s, and at most {most} are allowed: give --max-duration"
+        )
+
+
+def _check_reached(url: str) -> None:
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if (why := why_closed(parts.hostname or "", port)) is not None:
+        raise TurnoutError(
+            "unreachable",
+            f"nothing listens at {url} ({why}): start `turnout up`, or say with --url where the gateway is",
         )
 
 

@@ -5,7 +5,9 @@ in good order; another one, a second or more later, ends it at once. Called by `
 """
 
 import json
+import math
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +21,11 @@ from gateway.loadtest.scenario import Run
 from gateway.loadtest.tally import Tally
 
 END_S = 15.0
+JOIN_S = 60.0  # how long a worker waits for its run to listen
+TELL_S = 10.0
+AGAIN_S = 0.5
+CONNECT_S = 1.0
+
 SAME_S = 1.0  # within this time a second Ctrl-C is the first one: `timeout` sends two, and fingers do
 
 
@@ -53,17 +60,54 @@ def drive(
 
 
 def join(host: str, port: int, *, say: Callable[[str], None]) -> int:
-    """One worker process of somebody else's run, until that ends it."""
-    process = _start({"role": "worker", "host": host, "port": port})
-    say(f"waiting for the run at {host}:{port}")
+    """One worker process of somebody else's run, until that ends it; `unreachable` where there is none."""
+    process = None
     try:
-        if _Lines(process).next() is not None:
-            say("joined; it sends when all workers are there, and ends by itself")
+        _until_open(host, port, say=say)
+        process = _start({"role": "worker", "host": host, "port": port})
+        say(f"waiting for the run at {host}:{port}")
+        if _Lines(process).next() is None:
+            raise TurnoutError(
+                "unreachable",
+                f"what listens at {host}:{port} is no load test that waits for workers: {_begin(host, port)}",
+            )
+        say("joined; it sends when all workers are there, and ends by itself")
         return process.wait()
     except KeyboardInterrupt:
         return 130
     finally:
-        _stop(process)
+        if process is not None:
+            _stop(process)
+
+
+def _until_open(host: str, port: int, *, say: Callable[[str], None]) -> None:
+    """Whoever joins may come before the run does, but learns at once that nobody is there yet."""
+    began_s = time.monotonic()
+    told_s = -math.inf
+    while (why := why_closed(host, port)) is not None:
+        waited_s = time.monotonic() - began_s
+        if waited_s >= JOIN_S:
+            raise TurnoutError(
+                "unreachable",
+                f"nobody listens at {host}:{port} ({why}), for {waited_s:.0f} s now: {_begin(host, port)}",
+            )
+        if waited_s >= told_s + TELL_S:
+            told_s = waited_s
+            say(f"nobody listens at {host}:{port} yet ({why}): trying for {JOIN_S - waited_s:.0f} s more")
+        time.sleep(AGAIN_S)
+
+
+def _begin(host: str, port: int) -> str:
+    return f"start it there first, `turnout loadtest MODEL --rate 100 --processes 2 --listen {host}:{port}`"
+
+
+def why_closed(host: str, port: int) -> str | None:
+    """None where somebody listens."""
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_S).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def _follow(

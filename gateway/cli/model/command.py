@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.grammar import REASON, YES, changes_itself, changing, confirm, reading
+from gateway.cli.grammar import REASON, YES, Noun, changes_itself, changing, confirm, reading
 from gateway.cli.model import standing
 from gateway.cli.model.follow import follow
 from gateway.cli.model.register import pairs, register
@@ -14,7 +14,7 @@ from gateway.cli.session import Session, operator
 from gateway.cli.words import age, bytes_words, commit_words, tensors_words
 
 
-@click.group()
+@click.group(cls=Noun)
 def model() -> None:
     """Register and show models and their versions."""
 
@@ -238,8 +238,11 @@ def gc(session: Session, older_than_h: float, dry_run: bool, yes: bool, reason: 
     session.out.value(found)
     for file in found["files"]:
         session.out.line(f"{file['digest']}  {bytes_words(file['size_bytes'])}")
-    done = "would go" if dry_run else "gone"
-    session.out.line(f"{done}: {len(found['files'])} unused files, {bytes_words(found['bytes'])}")
+    files = f"{len(found['files'])} unused files, {bytes_words(found['bytes'])}"
+    if dry_run:
+        session.out.dry_run(f"{files}, would go")
+    else:
+        session.out.line(f"gone: {files}")
     return 0
 
 

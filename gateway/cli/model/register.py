@@ -115,7 +115,8 @@ def register(
         told["workers"] = workers_like_baseline(session, wish)
     with fetched(address, limits=Limits(roots=roots, hosts=hosts)) as found:
         if dry_run:
-            return _try(session, name, version, found)
+            session.out.value(try_to_register(session, name, version, found))
+            return 0
         sent = {**told, "source": told["source"] or found.address}
         result = send(session, name, version, found, sent)
     report(session, result)
@@ -134,8 +135,9 @@ def register(
     return code
 
 
-def _try(session: Session, name: str, version: str, found: Fetched) -> int:
-    """Signature and policies are judged by the control process, when it has the file."""
+def try_to_register(session: Session, name: str, version: str, found: Fetched) -> dict[str, Any]:
+    """What a dry run says of it. Signature and policies are judged by the control process, when it has the
+    file."""
     digest, size_bytes = _digest(found.path), found.path.stat().st_size
     try:
         known = session.client.get("models", name, "versions", version)["digest"]
@@ -145,12 +147,14 @@ def _try(session: Session, name: str, version: str, found: Fetched) -> int:
         known = None
     if known not in (None, digest):
         raise CallerError("conflict", f"{name} {version} is registered with another file ({known[:12]})")
-    session.out.value({"dry_run": True, "digest": digest, "size_bytes": size_bytes, "source": found.address})
     state = "would be registered" if known is None else "is registered already with this content"
-    session.out.line(f"{name} {version} {state}: {bytes_words(size_bytes)}; this was a dry run")
+    session.out.dry_run(f"{name} {version} {state}, {bytes_words(size_bytes)}")
     session.out.line(f"  digest  {digest}")
     session.out.line(f"  source  {found.address}")
-    return 0
+    return {
+        "dry_run": True, "is_registered": known is not None, "digest": digest, "size_bytes": size_bytes,
+        "source": found.address,
+    }  # fmt: skip
 
 
 def described(

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from gateway.cli.folder.files import read_documents
-from gateway.cli.grammar import REASON, changes_itself, changing, reading
+from gateway.cli.grammar import REASON, Noun, changes_itself, changing, reading
 from gateway.cli.rollout.follow import follow
 from gateway.cli.rollout.words import event_line, lines, verdict_lines
 from gateway.cli.session import Session, operator, report_applied
@@ -16,7 +16,7 @@ from gateway.cli.words import duration, parse_since
 from gateway.contract.errors import TurnoutError
 
 
-@click.group()
+@click.group(cls=Noun)
 def rollout() -> None:
     """Move traffic to a version by itself, on evidence.
 
@@ -65,7 +65,9 @@ def start(
     if not is_followed:
         session.out.value(found)
     if dry_run:
-        session.out.line("nothing is wrong with it; this was a dry run, and nothing was started")
+        session.out.dry_run(
+            f"a rollout of {model} from {found['baseline']} to {found['candidate']} would start"
+        )
     for line in lines(found):
         session.out.line(line)
     if not (is_followed or dry_run):

@@ -11,9 +11,25 @@ from typing import Any
 
 import click
 
-from gateway.cli.model.register import check_names, described, describing, fetched, report, send
+from gateway.cli.grammar import DRY_RUN, REASON, changes_itself
+from gateway.cli.model.register import (
+    check_names,
+    described,
+    describing,
+    fetched,
+    report,
+    send,
+    try_to_register,
+)
 from gateway.cli.rollout.follow import STOPPED, until_over
-from gateway.cli.rollout.once import Wish, plan_of, roll_out, until_ready, workers_like_baseline
+from gateway.cli.rollout.once import (
+    Wish,
+    plan_of,
+    roll_out,
+    try_to_roll_out,
+    until_ready,
+    workers_like_baseline,
+)
 from gateway.cli.rollout.summary import deployed_page, failed_page
 from gateway.cli.session import Session, operator
 from gateway.contract.errors import TurnoutError
@@ -42,7 +58,9 @@ from gateway.sources.fetched import Limits
 @click.option("--again", is_flag=True, help="Also if the same was rolled back or aborted before.")
 @click.option("--summary", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE.md",
     help="Write versions, verdicts and events into this file, whatever comes of it.")  # fmt: skip
-@click.option("--reason", default="", metavar="TEXT", help="Why; kept with the rollout.")
+@REASON
+@DRY_RUN
+@changes_itself
 @operator
 def deploy(
     session: Session,
@@ -56,24 +74,28 @@ def deploy(
     again: bool,
     summary: Path | None,
     reason: str,
+    dry_run: bool,
     roots: tuple[Path, ...],
     hosts: tuple[str, ...],
     **said: Any,
 ) -> int:
-    """Register a version and roll it out; safe to repeat.
+    """Register a version and roll it out; safe to repeat. --dry-run fetches and asks, and changes nothing.
 
     Exit code: 0 it succeeded (without --wait: it goes on), 1 it was rolled back, failed or stopped, 2 wrong
     use, 3 refused by policy or role, 4 conflict, 5 control not reachable.
     """
     check_names(model, version)
     wish = Wish(model, version, plan, baseline, reason, again)
+    limits = Limits(roots=roots, hosts=hosts)
+    if dry_run:
+        return _try(session, wish, address, limits, described(**said))
     _write(summary, None)
     try:
         wanted = plan_of(session, wish.plan)
         told = described(**said)
         if told["workers"] is None:
             told["workers"] = workers_like_baseline(session, wish)
-        with fetched(address, limits=Limits(roots=roots, hosts=hosts)) as found:
+        with fetched(address, limits=limits) as found:
             sent = {**told, "source": told["source"] or found.address}
             report(session, send(session, model, version, found, sent))
         until_ready(session, wish, within_s=ready_s)
@@ -93,6 +115,19 @@ def deploy(
         + (f": {rollout['sentence']}" if rollout and rollout["sentence"] else "")
     )
     return code
+
+
+def _try(session: Session, wish: Wish, address: str, limits: Limits, told: Mapping[str, Any]) -> int:
+    """Fetches the source and asks everything that can be asked before the control process has the file."""
+    wanted = plan_of(session, wish.plan)
+    workers = told["workers"] or workers_like_baseline(session, wish)
+    with fetched(address, limits=limits) as found:
+        tried = try_to_register(session, wish.model, wish.version, found)
+    if not tried["is_registered"]:
+        session.out.line(f"  workers it would have: {workers or 1}")
+    rollout = try_to_roll_out(session, wish, wanted, is_registered=tried["is_registered"])
+    session.out.value({**tried, "model": wish.model, "version": wish.version, "rollout": rollout})
+    return 0
 
 
 def _ending(rollout: Mapping[str, Any] | None) -> tuple[int, str]:

@@ -82,6 +82,38 @@ def roll_out(session: Session, wish: Wish, wanted: Plan) -> Mapping[str, Any] | 
     return started
 
 
+def try_to_roll_out(
+    session: Session, wish: Wish, wanted: Plan, *, is_registered: bool
+) -> Mapping[str, Any] | None:
+    """What `roll_out` would do: the one that is known, or what would start; None where nothing would.
+
+    Of a version that is not registered the control process can check no rollout; what stands in its way all
+    the same is told here.
+    """
+    model = wish.model
+    if route_of(session, model)["document"] is None:
+        raise TurnoutError(
+            "no_route", f"{model} has no route: create one with `turnout route split {model} VERSION=100`"
+        )
+    known = _known(session, wish, wanted)
+    if known is not None:
+        session.out.line(f"  rollout {known['rollout_id']} is this one already: {known['phase']}")
+        return known
+    if not wish.again and _answers_all(session, wish):
+        session.out.line("  it answers all requests already: no rollout would start")
+        return None
+    if is_registered:
+        body = {"candidate": wish.version, "baseline": wish.baseline, "dry_run": True, **plan_body(wish.plan)}
+        try:
+            session.client.post("models", model, "rollouts", body=body)
+        except TurnoutError as error:
+            if not error.data.get("without_workers"):  # those would be started first
+                raise
+    steps = [step.title for step in wanted.steps]
+    session.out.line(f"  its rollout would start: {', '.join(steps)}")
+    return {"steps": steps}
+
+
 def _known(session: Session, wish: Wish, wanted: Plan) -> Mapping[str, Any] | None:
     """The newest rollout, if it is what this command would start and nobody moved the traffic since."""
     try:

@@ -134,7 +134,14 @@ def one(model: Model, *, width: int) -> RenderableType:
     ]
     if not model["is_readable"]:
         parts.append(Text("its route cannot be read: gateways keep the last good form", style="red"))
-    parts.append(_bar(model, min(40, width - 20)))
+    parts += [_bar(model, min(40, width - 20)), Text(), _versions(model), Text(), *_failures(model)]
+    if model["rollout"] is not None:
+        parts.append(_rollout_line(model["rollout"]))
+    parts += [Text(), Text("escape goes back  q ends", style="dim")]
+    return Group(*parts)
+
+
+def _versions(model: Model) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for title in ("version", "role", "split", "req/s", "err", "p50", "p99", "quality", "pool"):
         table.add_column(title, justify="left" if title in ("version", "role", "quality") else "right",
@@ -154,8 +161,11 @@ def one(model: Model, *, width: int) -> RenderableType:
             _interval(row["quality"]),
             _pool(pools.get(row["version"])),
         )
-    parts += [Text(), table, Text()]
-    parts += [
+    return table
+
+
+def _failures(model: Model) -> list[Text]:
+    return [
         Text(
             f"{row['version']} failed: " + ", ".join(f"{code} {n}" for code, n in row["errors"].items()),
             "red",
@@ -163,16 +173,14 @@ def one(model: Model, *, width: int) -> RenderableType:
         for row in model["versions"]
         if row["errors"]
     ]
-    if (rollout := model["rollout"]) is not None:
-        step = f"step {min(rollout['step'] + 1, rollout['steps'])} of {rollout['steps']}"
-        parts.append(
-            Text(
-                f"rollout {rollout['baseline']} -> {rollout['candidate']}: "
-                f"{rollout['phase'].replace('_', ' ')}, {step}. {rollout['sentence']}"
-            )
-        )
-    parts += [Text(), Text("escape goes back  q ends", style="dim")]
-    return Group(*parts)
+
+
+def _rollout_line(rollout: Model) -> Text:
+    step = f"step {min(rollout['step'] + 1, rollout['steps'])} of {rollout['steps']}"
+    return Text(
+        f"rollout {rollout['baseline']} -> {rollout['candidate']}: "
+        f"{rollout['phase'].replace('_', ' ')}, {step}. {rollout['sentence']}"
+    )
 
 
 def _bar(model: Model, width: int) -> Text:

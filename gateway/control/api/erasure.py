@@ -30,6 +30,7 @@ class ErasureWish(Document):
     unit: Annotated[str, Field(min_length=1, max_length=MAX_UNIT_BYTES)] | None = None
     predictions: tuple[PredictionId, ...] = Field(default=(), max_length=MAX_IDS)
     reason: Annotated[str, Field(min_length=1, max_length=400)]
+    dry_run: bool = False
 
     @model_validator(mode="after")
     def _about_something(self) -> Self:
@@ -42,16 +43,20 @@ class ErasureWish(Document):
 
 @router.post("/models/{model}/erasure")
 async def erase(model: ModelPath, wish: ErasureWish, control: Control, author: Author) -> dict[str, Any]:
-    """Removes records, outputs, labels and samples; counts stay. Repeat it after an error: it goes on."""
+    """Removes records, outputs, labels and samples; counts stay. Repeat it after an error: it goes on. A dry
+    run counts what would go."""
     stored = await read_stored(control.documents, model)
+    keeps_units = stored.route is not None and stored.route.record.units
+    mark = None if wish.unit is None else unit_mark(model, wish.unit.encode())
+    if wish.dry_run:
+        counted = await control.erasure.count(model, mark=mark, ids=wish.predictions)
+        return {"model": model, **asdict(counted), "dry_run": True, "keeps_units": keeps_units}
     seal = control.heads.seal("erasure", model, wish.unit or "", *sorted(wish.predictions))
     begun = Erasure(model=model, seal=seal, state="begun", by_ids=len(wish.predictions))
     await _note(control, begun, author=author, reason=f"erasure {seal} begins: {wish.reason}")
-    mark = None if wish.unit is None else unit_mark(model, wish.unit.encode())
     erased = await control.erasure.erase(model, mark=mark, ids=wish.predictions)
     done = Erasure.model_validate({**begun.model_dump(), "state": "done", **asdict(erased)})
     revision = await _note(control, done, author=author, reason=f"erasure {seal} is done: {wish.reason}")
-    keeps_units = stored.route is not None and stored.route.record.units
     return {**done.model_dump(mode="json"), "revision": revision, "keeps_units": keeps_units}
 
 

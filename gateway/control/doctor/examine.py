@@ -8,6 +8,7 @@ import contextlib
 import resource
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -63,6 +64,7 @@ async def examine(parts: Parts, pools: Sequence[Pool], *, with_keys: bool) -> Se
         disks=_disks((settings.data_dir, settings.artifacts_dir)),
         files_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         is_loopback=settings.is_loopback,
+        keys_may_be_on=required != "off",
         keys_are_on=required == "on" or (required == "auto" and turns_on(access)),
         keys=found,
         pools=pools,
@@ -74,17 +76,28 @@ async def examine(parts: Parts, pools: Sequence[Pool], *, with_keys: bool) -> Se
 
 
 def redis_cli(url: str) -> str:
-    """The command that speaks to this server; a password stays untold."""
+    """The command that speaks to this server; a password stays untold, and is asked for.
+
+    The embedded server comes without one: where this machine has none, redis-py does it.
+    """
     parts = urlsplit(url)
+    on_path = next((name for name in ("redis-cli", "valkey-cli") if shutil.which(name)), None)
+    if parts.scheme == "unix" and on_path is None:
+        server = f"redis.Redis(unix_socket_path={parts.path!r})"
+        program = f"import redis, sys; print({server}.execute_command(*sys.argv[1:]))"
+        return f"{shlex.quote(sys.executable)} -c {shlex.quote(program)}"
+    program = on_path or "redis-cli"
+    user = f" --user {shlex.quote(parts.username)}" if parts.username else ""
+    asked = f"{user} --askpass" if parts.password else ""
     if parts.scheme == "unix":
-        return f"redis-cli -s {shlex.quote(parts.path)}"
+        return f"{program} -s {shlex.quote(parts.path)}{asked}"
     tls = " --tls" if parts.scheme.startswith("rediss") else ""
     if (sentinels := sentinels_in(url)) is not None:
         host, port = sentinels.addresses[0]
-        asked = f"SENTINEL GET-MASTER-ADDR-BY-NAME {shlex.quote(sentinels.service)}"
-        known = f"redis-cli{tls} -h {host} -p {port} {asked} | paste -sd' ' | sed 's/ / -p /'"
-        return f"redis-cli{tls} -h $({known})"
-    return f"redis-cli -h {parts.hostname or '127.0.0.1'} -p {parts.port or 6379}{tls}"
+        named = f"SENTINEL GET-MASTER-ADDR-BY-NAME {shlex.quote(sentinels.service)}"
+        known = f"{program}{tls} -h {host} -p {port} {named} | paste -sd' ' | sed 's/ / -p /'"
+        return f"{program}{tls} -h $({known}){asked}"
+    return f"{program} -h {parts.hostname or '127.0.0.1'} -p {parts.port or 6379}{tls}{asked}"
 
 
 def _unserved(routes: Mapping[str, Readable], pools: Sequence[Pool]) -> list[tuple[str, str]]:

@@ -51,6 +51,7 @@ class Seen:
     files_limit: int
     is_loopback: bool
     keys_are_on: bool
+    keys_may_be_on: bool  # access.required is not `off`
     keys: Sequence[tuple[str, Key]]
     pools: Sequence[Pool]
     unserved: Sequence[tuple[str, str]]
@@ -183,17 +184,20 @@ def _files(seen: Seen) -> Iterator[Finding]:
 def _access(seen: Seen) -> Iterator[Finding]:
     if seen.keys_are_on:
         return
+    mend = "turnout key create NAME --role admin   (the first admin key turns them on)"
+    if not seen.keys_may_be_on:
+        mend = "set access.required: auto for gateways and control, restart them, and " + mend
     if seen.is_loopback:
         yield Finding(
             Severity.NOTE, "access", "keys are off: everybody on this machine may change everything",
             "Fine for one person's machine; not where others log in.",
-            "turnout key create NAME --role admin",
+            mend,
         )  # fmt: skip
     else:
         yield Finding(
             Severity.CRITICAL, "access", "keys are off, and the control API can be reached from elsewhere",
             "Everybody who reaches the address may send all traffic to any version.",
-            "turnout key create NAME --role admin",
+            mend,
         )  # fmt: skip
 
 
@@ -208,10 +212,18 @@ def _keys(seen: Seen) -> Iterator[Finding]:
                 Severity.NOTE if left_s <= 0 else Severity.WARNING, "key_expires",
                 f"key {key.name} ({key_id}, {key.role}) {when}",
                 "Whoever uses it is refused from then on." if left_s > 0 else "It is of no use any more.",
-                f"turnout key create {key.name}-2 --role {key.role}; then turnout key revoke {key_id}"
+                f"{_same_key(key)}   (and, when it is handed out, turnout key revoke {key_id})"
                 if left_s > 0
                 else f"turnout key revoke {key_id}",
             )  # fmt: skip
+
+
+def _same_key(key: Key) -> str:
+    """With the same rights and no more."""
+    scope = "" if key.models == ("*",) else f" --models {','.join(key.models)}"
+    pin = " --pin" if key.pin else ""
+    rate = "" if key.rate_per_s is None else f" --rate {key.rate_per_s:g}"
+    return f"turnout key create {key.name}-2 --role {key.role}{scope}{pin}{rate}"
 
 
 def _models(seen: Seen) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.contract import keys
-from gateway.contract.rollout import Progress, Rollout
+from gateway.contract.rollout import Phase, Progress, Rollout
 from gateway.contract.route import Counting, Route
 from gateway.control.registry.versions import added_versions
 from gateway.control.routing.change import document_of
@@ -59,10 +59,12 @@ async def commit_transition(
 ) -> Committed:
     """The rollout, where it changes the route, and what is to be beside: together, from these revisions, or
     not at all. Versions that are new to them must still be registered."""
+    is_return = route is not None and rollout.phase in (Phase.ROLLED_BACK, Phase.ABORTED)
     rollout, route = counting(rollout, route, present=present)
     changes = [Change(keys.rollout_field(rollout.model), rollout_document(rollout), revision)]
     if route is not None:
-        changes.append(Change(keys.route_field(rollout.model), document_of(route), route_revision))
+        field = keys.route_field(rollout.model)
+        changes.append(Change(field, document_of(route), route_revision, is_return=is_return))
     changes += beside
     reason = rollout.events[-1].sentence if rollout.events else rollout.sentence
     requires: dict[str, int | None] = dict.fromkeys(added_versions(route, before=present))

@@ -198,6 +198,7 @@ async def _commit_once(
             keys.route_field(item.stored.model),
             document_of(item.route),
             expected_revision=item.stored.revision,
+            is_return=item.is_return,
         )
         for item in planned
     ]

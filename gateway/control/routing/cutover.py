@@ -2,7 +2,8 @@
 
 Every ready worker of the version that shall become live must answer a real inference before one request is
 moved. Then one commit switches, all gateways are waited for, and what clients saw meanwhile is read from the
-evidence. Nothing is undone by itself: the report says what happened, and `--back` is one more switch.
+evidence. Nothing is undone by itself: the report says what happened, and `--back` is one more switch. It goes
+back once: a second one, by somebody in a hurry or by somebody else, would bring back what was left.
 
 Called by the handler of `POST /models/{model}/cutover`.
 """
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway.contract import keys
 from gateway.contract.errors import CallerError, UpstreamError
 from gateway.contract.pool import WorkerState
 from gateway.contract.route import Route
@@ -20,6 +22,7 @@ from gateway.control.registry.versions import registered
 from gateway.control.routing.applied import Applied
 from gateway.control.routing.change import Intent, Planned, check, commit, read_expected
 from gateway.control.routing.probe import Checked
+from gateway.control.routing.stored import readable
 from gateway.core.diff import Difference
 from gateway.core.evidence.traffic import Evidence, Traffic, between, traffic
 from gateway.core.slots import live_version
@@ -70,6 +73,8 @@ async def cut(
     planned = Planned(stored, switch(stored.route), is_return=is_return)
     to = live_version(planned.route) if planned.route is not None else None
     assert to is not None, "slots always have a live version"
+    if is_return:
+        await _refuse_twice(parts, model, to)
     warnings = await check(parts, [planned], force=intent.force, reason=intent.reason, role=intent.role)
     checked = await _check_workers(parts, model, to)
     unwell = [f"worker {item.address} {item.problem}" for item in checked if item.problem is not None]
@@ -106,6 +111,21 @@ async def cut(
         during=None if earlier is None or later is None else traffic(between(earlier, later)),
         observed_s=round(observed_s, 2),
     )
+
+
+async def _refuse_twice(parts: Parts, model: str, to: str) -> None:
+    """If `to` is what the last change went back from."""
+    entries = await parts.documents.history(keys.route_field(model), limit=2)
+    if len(entries) < 2 or not entries[0].is_return:
+        return
+    last, left = entries[0], readable(model, entries[1].doc)[0]
+    if left is not None and live_version(left) == to:
+        raise CallerError(
+            "refused",
+            f"{model} went back from version {to} already, in revision {last.revision} by {last.author}, so "
+            f"nothing was changed: `turnout cutover {model} --to {to}` makes it live again",
+            went_back_in=last.revision,
+        )
 
 
 async def _check_workers(parts: Parts, model: str, version: str) -> list[Checked]:

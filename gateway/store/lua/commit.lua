@@ -9,7 +9,8 @@
 --       9 number of required fields, which are not changed, then for each: its name, and the revision that it
 --       must have (0 = there is none, -2 = there is one)
 --       then for each changed field: its name, expected revision (-1 = any, 0 = there is none), document JSON
---       ('' = delete), then name and value of what else the audit entry says
+--       ('' = delete), 1 if it goes back to what was before ('' = no); then name and value of what else the audit
+--       entry says
 -- Reply {'done', revision, at_ms, 1 if this is the stored result of an earlier attempt}
 --       {'fenced', the lease's fencing number, its holder}: somebody else leads since
 --       {'conflict', field, its current revision, envelope of its last change or ''}
@@ -57,7 +58,7 @@ end
 
 local count = #KEYS - 6
 local before_first = 9 + 2 * required
-local function stated(i) return unpack(ARGV, before_first + 3 * i - 2, before_first + 3 * i) end
+local function stated(i) return unpack(ARGV, before_first + 4 * i - 3, before_first + 4 * i) end
 
 for i = 1, count do
   local field, expected = stated(i)
@@ -73,13 +74,14 @@ local shown = string.format('%.0f', revision)
 local time = redis.call('TIME')
 local at_ms = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local who = ',"revision":' .. shown .. ',"at_ms":' .. at_ms .. ',"author":' .. cjson.encode(ARGV[1])
-  .. ',"reason":' .. cjson.encode(ARGV[2]) .. ',"doc":'
+  .. ',"reason":' .. cjson.encode(ARGV[2])
 
 local changes = {}
 for i = 1, count do
-  local field, _, doc = stated(i)
+  local field, _, doc, is_return = stated(i)
   local named = '{"field":' .. cjson.encode(field)
-  local envelope = named .. who .. (doc == '' and 'null' or doc) .. '}'
+  local envelope = named .. who .. (is_return == '' and '' or ',"is_return":true')
+    .. ',"doc":' .. (doc == '' and 'null' or doc) .. '}'
   local before = current(field)
   if doc == '' then
     redis.call('HDEL', KEYS[2], field)
@@ -94,7 +96,7 @@ end
 
 local entry = {'revision', shown, 'at_ms', at_ms, 'author', ARGV[1], 'reason', ARGV[2], 'op_id', ARGV[3],
   'changes', '[' .. table.concat(changes, ',') .. ']'}
-for i = before_first + 3 * count + 1, #ARGV do entry[#entry + 1] = ARGV[i] end
+for i = before_first + 4 * count + 1, #ARGV do entry[#entry + 1] = ARGV[i] end
 local newest = redis.call('XREVRANGE', KEYS[4], '+', '-', 'COUNT', 1)[1]
 local linked = {''}
 for i = 1, newest and #newest[2] or 0, 2 do
