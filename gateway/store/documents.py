@@ -214,14 +214,14 @@ class Documents:
             changed |= page.changed
         return Followed(page.revision, changed)
 
-    async def page(self, since: int, *, most: int = PAGE_DOCUMENTS) -> Page:
+    async def page(self, since: int, *, most: int | None = None) -> Page:
         """The first of the documents that changed after revision `since`, for a reader of many.
 
         What is committed between two pages comes in a later one, each document as it was last. So all pages
         together are the documents at the last page's revision; some of them alone may be no revision's.
         """
         revision, upto, flat = await _FOLLOW.run(
-            self._redis, [keys.REVISION, keys.DOCUMENTS, keys.CHANGED], [since, most]
+            self._redis, [keys.REVISION, keys.DOCUMENTS, keys.CHANGED], [since, most or PAGE_DOCUMENTS]
         )
         fields = (field.decode("utf-8", "replace") for field in flat[::2])
         return Page(revision, upto, dict(zip(fields, flat[1::2], strict=True)))
