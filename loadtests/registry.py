@@ -37,9 +37,9 @@ _ASKED: dict[str, dict[str, object]] = {
 }
 
 
-async def fill(redis: Redis) -> None:
+async def fill(redis: Redis, *, models: int = MODELS) -> None:
     documents = Documents(redis)
-    for model in range(MODELS):
+    for model in range(models):
         name = f"m{model:04}"
         changes = [
             Change(

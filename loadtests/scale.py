@@ -195,6 +195,7 @@ async def storm(models: int, directory: Path, *, seconds: float, per_second: int
             identity=identity,
             path=directory / "last-good.json",
             door=Door(AccessSettings()),
+            rejected={},
         )
         await follower.follow()
         watch = Watch(server.url, follower.hint)

@@ -80,7 +80,7 @@ class Supervisor:
         )
         self._redis = connect(settings.redis_url, name=f"supervisor-{os.getpid()}")
         self._wishes = Wishes(self._redis, keep_warm_s=settings.keep_warm_s)
-        self._report = Report(self._redis, max_workers=settings.max_workers)
+        self._report = Report(self._redis, folder=worker.artifacts_dir, max_workers=settings.max_workers)
         self._children: dict[str, Child] = {}
         self._failures: dict[Pool, Failure] = {}
         self._refused: set[Pool] = set()

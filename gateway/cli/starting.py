@@ -23,7 +23,9 @@ def with_workers(session: Session, change: Callable[[], Answer], *, within_s: fl
         return change()
     except TurnoutError as error:
         lacking = error.data.get("without_workers", ())
-        if not lacking or within_s <= 0 or not session.client.get("pools")["supervisors"]:
+        if not lacking or within_s <= 0:
+            raise
+        if not session.client.get("pools", model=lacking[0]["model"])["supervisors"]:
             raise
     for item in lacking:
         start_pool(session, item["model"], item["version"], within_s=within_s)

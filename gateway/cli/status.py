@@ -42,6 +42,9 @@ def _lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     gateways = f"{found['gateways']}, {told}" if found["gateways"] else "none"
     lines = [("traffic", _traffic(found["traffic"]))]
     lines += [("failing", _failing(item)) for item in found["traffic"]["failing"][:FAILING_SHOWN]]
+    if refused := found["refused"]:
+        codes = ", ".join(f"{code} {count}" for code, count in refused.items())
+        lines.append(("refused", f"{sum(refused.values())} in the last minute ({codes})"))
     lines += [
         ("gateways", gateways),
         ("workers", f"{found['workers_ready']} of {found['workers_wanted']} ready"),

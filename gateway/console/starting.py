@@ -46,7 +46,7 @@ async def lacking_of(watch: Watch, error: ApiError) -> Lacking | None:
     told = error.data.get("without_workers", ())
     if not told:
         return None
-    supervisors = (await watch.get("/pools"))["supervisors"]
+    supervisors = (await watch.get("/pools", model=told[0]["model"]))["supervisors"]
     return Lacking(tuple((item["model"], item["version"]) for item in told), bool(supervisors))
 
 

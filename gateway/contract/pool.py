@@ -2,7 +2,8 @@
 and supervisors (`Supervision`).
 
 The last three lie in hashes as `<ms by Redis' clock> <JSON>`, written by `STAMPED_HSET`, so that nobody's
-expiry depends on two machines' clocks.
+expiry depends on two machines' clocks. Whether such a process is there is decided by `is_present` alone: for
+gateways that choose workers, for commits that wait for gateways, and for whatever tells of them.
 """
 
 from enum import StrEnum
@@ -11,8 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.contract.names import ModelName, VersionName
 
-HEARTBEAT_S = 1.0  # a worker renews its lease this often
-LEASE_S = 5.0  # a lease that was not renewed for this long (by Redis' clock) has ended
+HEARTBEAT_S = 1.0  # a process says at least this often that it is there
+# Who said nothing for so long (by Redis' clock) is gone. Five words missed, not one or two: on a busy machine
+# a process that lives is late by a second or two, and to take its traffic for that would make it worse. One
+# that was killed is noticed sooner where it matters: by its connections, and by whoever started it.
+PRESENT_S = 5.0
+FORGOTTEN_S = (
+    600.0  # so long is kept, for `turnout doctor`, what a process said last that ended without a word
+)
 
 # KEYS[1] the hash (`keys.WORKERS`, `GATEWAYS` or `SUPERVISORS`); ARGV[1] the id, ARGV[2] the JSON, ARGV[3] a
 # channel and ARGV[4] a message to publish, or two empty strings. Reply: Redis' time in ms.
@@ -23,6 +30,11 @@ redis.call('HSET', KEYS[1], ARGV[1], string.format('%d', now_ms) .. ' ' .. ARGV[
 if ARGV[3] ~= '' then redis.call('PUBLISH', ARGV[3], ARGV[4]) end
 return now_ms
 """
+
+
+def is_present(seen_ms: int, now_ms: int) -> bool:
+    """Both by Redis' clock."""
+    return seen_ms >= now_ms - PRESENT_S * 1000
 
 
 class Keep(StrEnum):
@@ -77,7 +89,9 @@ class Lease(BaseModel):
 
 
 class Presence(BaseModel):
-    """A gateway process' word about itself; `seen_ms` is set by Redis."""
+    """A gateway process' word about itself; `seen_ms` is set by Redis.
+
+    `refused`: requests of its last minute that got no version, by error code."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -89,6 +103,7 @@ class Presence(BaseModel):
     problems: int = 0
     at_ms: int = Field(default=0, description="its own clock as it said this; 0 = not said")
     files_limit: int = Field(default=0, description="how many files it may open; 0 = not said")
+    refused: dict[str, int] = Field(default_factory=dict)
     seen_ms: int = 0
 
 
@@ -102,12 +117,14 @@ class Lack(BaseModel):
 
 
 class Supervision(BaseModel):
-    """A supervisor's word about itself; `lacks` by "model version"."""
+    """A supervisor's word about itself; `lacks` by "model version". On one `host` the `folder` of its model
+    files is one supervisor's: who comes there anew takes the place of one that left without a word."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     supervisor_id: str
     host: str
+    folder: str = ""
     pid: int
     started_ms: int
     workers: int

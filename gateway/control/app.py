@@ -43,10 +43,12 @@ from gateway.control.api import (
 from gateway.control.audit.heads import Heads
 from gateway.control.overview import Overview
 from gateway.control.parts import Parts
+from gateway.control.pools.now import PoolsNow
 from gateway.control.registry.artifacts import Artifacts, Inspected
 from gateway.control.registry.catalogue import Catalogue
 from gateway.control.rollouts.running import running_controller
 from gateway.control.routing.probe import WorkerProbe
+from gateway.control.routing.steering import Steerings
 from gateway.control.settings import LOOPBACK_NAMES, ControlSettings
 from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream
@@ -145,11 +147,15 @@ def _parts(settings: ControlSettings) -> Parts:
     stream = AuditStream(redis)
     documents = Documents(redis)
     fleet, predictions = FleetStore(redis), Predictions(redis)
+    catalogue, steerings = Catalogue(documents, keep_warm_s=settings.keep_warm_s), Steerings(documents)
+    pools_now = PoolsNow(fleet, catalogue)
     return Parts(
         settings=settings,
         disconnect=redis.aclose,
         documents=documents,
-        catalogue=Catalogue(documents),
+        catalogue=catalogue,
+        steerings=steerings,
+        pools=pools_now,
         pins=Pins(redis),
         erasure=Erasure(redis),
         fleet=fleet,
@@ -169,7 +175,7 @@ def _parts(settings: ControlSettings) -> Parts:
         failures=Failures(),
         people=People(settings.oidc),
         issuer=Issuer(settings.oidc),
-        overview=Overview(documents, fleet, predictions, keep_warm_s=settings.keep_warm_s),
+        overview=Overview(pools_now, steerings, predictions),
         server=Server(redis),
         memory=MemoryUse(redis),
     )

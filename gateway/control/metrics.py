@@ -7,11 +7,8 @@ import time
 from collections.abc import Callable
 
 from gateway.control.parts import Parts
-from gateway.control.pools.now import pools_of
-from gateway.control.rollouts.found import readable_rollout
 from gateway.observe.state import MetricsState
 
-_BEYOND_ALL = 2**53  # no document changed after this revision: only the present one is asked for
 Sees = Callable[[str], bool]
 
 
@@ -24,8 +21,7 @@ async def installation_metrics(parts: Parts, *, sees: Sees) -> MetricsState:
     state.count("turnout_control_unauthenticated_total", parts.failures.count)
     state.count("turnout_control_process_cpu_seconds_total", time.process_time())
     state.gauge("turnout_audit_unsigned", int(bool(parts.heads.problem)))
-    revision = (await parts.documents.follow(_BEYOND_ALL)).revision
-    state.gauge("turnout_committed_revision", revision)
+    state.gauge("turnout_committed_revision", await parts.documents.revision())
     state.gauge("turnout_gateways_live", len(await parts.fleet.gateways()))
     state.gauge("turnout_leader_present", int(await parts.leases.leader() is not None))
     await _workers(parts, state, sees)
@@ -39,7 +35,7 @@ async def installation_metrics(parts: Parts, *, sees: Sees) -> MetricsState:
 
 
 async def _workers(parts: Parts, state: MetricsState, sees: Sees) -> None:
-    for pool in await pools_of(parts):
+    for pool in (await parts.pools.read()).active():
         if sees(pool.model):
             state.gauge("turnout_workers_wanted", pool.wanted or 0, pool.model, pool.version)
             state.gauge("turnout_workers_ready", pool.ready, pool.model, pool.version)
@@ -47,8 +43,7 @@ async def _workers(parts: Parts, state: MetricsState, sees: Sees) -> None:
 
 async def _rollouts(parts: Parts, state: MetricsState, sees: Sees) -> None:
     now_ms = time.time_ns() // 1_000_000
-    for envelope in (await parts.documents.all("rollout/")).values():
-        found = readable_rollout(envelope)
+    for found in (await parts.steerings.read()).rollouts.values():
         if found is None or not sees(found.rollout.model):
             continue
         rollout = found.rollout

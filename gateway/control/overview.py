@@ -3,40 +3,37 @@ the console.
 
 However many look at it, Redis is asked at most once in `FRESH_S`, and not at all while nobody looks. Traffic
 is of the last ten seconds, errors and latency of this minute and the one before, quality of the last hour (of
-a few models at a time, so that a look stays cheap). Documents are read again when the revision moved, and
-every `STATED_S`, since what is needed also ends by the clock. Called by `GET /overview` and `GET /status`.
+a few models at a time, so that a look stays cheap). Models are read some at a time, so that other calls are
+answered in between. Called by `GET /overview` and `GET /status`.
 """
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.contract.errors import is_versions_fault
 from gateway.contract.evidence import PRIMARY
-from gateway.contract.route import Route
-from gateway.control.pools.needs import Needs, all_needs
-from gateway.control.pools.report import Pool, pools
-from gateway.control.rollouts.found import readable_rollout, summary
-from gateway.control.routing.stored import readable
+from gateway.control.pools.now import PoolsNow
+from gateway.control.pools.report import Pool
+from gateway.control.rollouts.found import summary
+from gateway.control.routing.steering import Steering, Steerings
 from gateway.core.check import shares
 from gateway.core.evidence.compare import to_json
 from gateway.core.evidence.pace import Key, Pace
-from gateway.core.evidence.scores import ROLE_NAMES, VersionScores, scores
-from gateway.core.evidence.sums import Sums, Table, read
-from gateway.store.documents import Documents
-from gateway.store.fleet import FleetStore
+from gateway.core.evidence.scores import ROLE_NAMES, absolute_error, accuracy, reward
+from gateway.core.evidence.statistics import latency_bound_us
+from gateway.core.evidence.sums import NOTHING, Sums, Table, read
 from gateway.store.predictions import Predictions
 
 FRESH_S = 0.9  # viewers ask each second
-STATED_S = 10.0
 MOST = 200  # models in one look; the alphabet's first
 QUALITY_S = 3600
 QUALITY_EVERY_S = 10.0
 QUALITY_AT_ONCE = 10  # models whose hour is read in one look
-AT_ONCE = 6  # models that are read at the same time: fewer than connections
-METRICS = ("accuracy", "mae", "rmse", "reward")  # the first that there is
+AT_ONCE = 20  # models that are read in one go
+METRICS = {"accuracy": accuracy, "mae": absolute_error, "reward": reward}  # the first that there is
 
 
 @dataclass(slots=True)
@@ -48,27 +45,12 @@ class _Model:
     quality_at_s: float = -QUALITY_EVERY_S
 
 
-@dataclass(frozen=True, slots=True)
-class _Stated:
-    """What documents say, at a revision."""
-
-    revision: int
-    routes: Mapping[str, tuple[Route | None, int]]
-    rollouts: Mapping[str, Mapping[str, Any]]
-    needs: Needs
-    at_s: float
-
-
 class Overview:
-    def __init__(
-        self, documents: Documents, fleet: FleetStore, predictions: Predictions, *, keep_warm_s: float
-    ) -> None:
-        self._keep_warm_s = keep_warm_s
-        self._documents = documents
-        self._fleet = fleet
+    def __init__(self, pools: PoolsNow, steerings: Steerings, predictions: Predictions) -> None:
+        self._pools = pools
+        self._steerings = steerings
         self._predictions = predictions
         self._models: dict[str, _Model] = {}
-        self._stated: _Stated | None = None
         self._looking = asyncio.Lock()
         self._seen: dict[str, Any] = {}
         self._seen_s = -FRESH_S
@@ -83,78 +65,49 @@ class Overview:
             return self._seen
 
     async def _look(self) -> dict[str, Any]:
-        fleet = await self._fleet.workers()
-        stated = await self._state(fleet.now_ms)
-        found = pools(
-            fleet.leases,
-            now_ms=fleet.now_ms,
-            wanted=stated.needs.wanted,
-            needs=stated.needs.needs,
-            versions=stated.needs.versions,
-            supervisors=await self._fleet.supervisors(),
-        )
+        pools = await self._pools.read()
+        steering = await self._steerings.read()
         by_model: dict[str, list[Pool]] = {}
-        for pool in found:
+        for pool in pools.active():
             by_model.setdefault(pool.model, []).append(pool)
-        names = sorted({*by_model, *stated.routes})
+        names = sorted({*pools.models(), *steering.routes})
         self._models = {name: self._models.get(name) or _Model() for name in names[:MOST]}
-        now_s = fleet.now_ms / 1000
+        now_s = pools.now_ms / 1000
         await self._read_quality(now_s)
-        places = asyncio.Semaphore(AT_ONCE)
-
-        async def one(name: str) -> dict[str, Any]:
-            async with places:
-                minutes = await self._evidence(name, int(now_s // 60) - 1)
-            return _told(name, stated, by_model.get(name, []), self._models[name], minutes, now_s)
-
-        models = await asyncio.gather(*(one(name) for name in self._models))
-        return {
-            "revision": stated.revision,
-            "at_ms": fleet.now_ms,
-            "left_out": len(names) - len(models),
-            "models": list(models),
-        }
-
-    async def _state(self, now_ms: int) -> _Stated:
-        revision = await self._documents.revision()
-        now_s = time.monotonic()
-        known = self._stated
-        if known is None or known.revision != revision or now_s - known.at_s >= STATED_S:
-            routes = await self._documents.all("route/")
-            rollouts = await self._documents.all("rollout/")
-            running = filter(None, map(readable_rollout, rollouts.values()))
-            self._stated = _Stated(
-                revision,
-                {
-                    (name := item.removeprefix("route/")): (
-                        readable(name, envelope.doc)[0],
-                        envelope.revision,
-                    )
-                    for item, envelope in routes.items()
-                },
-                {found.rollout.model: summary(found) for found in running},
-                await all_needs(self._documents, now_ms=now_ms, keep_warm_s=self._keep_warm_s),
-                now_s,
+        told: list[dict[str, Any]] = []
+        minute = int(now_s // 60)
+        for some in _some(list(self._models)):
+            found = await self._predictions.evidence_of(some, minute - 1, minute)
+            told += (
+                _told(name, steering, by_model.get(name, ()), self._models[name], minutes, now_s)
+                for name, minutes in zip(some, found, strict=True)
             )
-            return self._stated
-        return known
+        return {
+            "revision": pools.revision,
+            "at_ms": pools.now_ms,
+            "left_out": len(names) - len(told),
+            "models": told,
+        }
 
     async def _read_quality(self, now_s: float) -> None:
         """Of those whose quality is the oldest."""
-        due = sorted(self._models.items(), key=lambda item: item[1].quality_at_s)
-        for name, model in due[:QUALITY_AT_ONCE]:
-            if now_s - model.quality_at_s >= QUALITY_EVERY_S:
-                hour = read(await self._evidence(name, int((now_s - QUALITY_S) // 60)))
-                model.quality = _quality(hour)
-                model.quality_at_s = now_s
+        oldest = sorted(self._models.items(), key=lambda item: item[1].quality_at_s)[:QUALITY_AT_ONCE]
+        due = {name: model for name, model in oldest if now_s - model.quality_at_s >= QUALITY_EVERY_S}
+        minute = int(now_s // 60)
+        found = await self._predictions.evidence_of(list(due), minute - QUALITY_S // 60, minute)
+        for model, minutes in zip(due.values(), found, strict=True):
+            model.quality = _quality(read(minutes))
+            model.quality_at_s = now_s
+            await asyncio.sleep(0)
 
-    async def _evidence(self, model: str, first_minute: int) -> dict[int, dict[str, float]]:
-        return await self._predictions.evidence(model, first_minute, with_confusion=False)
+
+def _some(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    yield from (names[first : first + AT_ONCE] for first in range(0, len(names), AT_ONCE))
 
 
 def _told(
     name: str,
-    stated: _Stated,
+    steering: Steering,
     found: Sequence[Pool],
     model: _Model,
     minutes: Mapping[int, Mapping[str, float]],
@@ -164,20 +117,21 @@ def _told(
         {minute: _counts(read({minute: sums})) for minute, sums in minutes.items()}, now_s
     )
     table = read(minutes)
-    route, revision = stated.routes.get(name, (None, 0))
+    read_route = steering.routes.get(name)
+    route = None if read_route is None else read_route.route
     rows = [
-        _row(key, table.roles.get(key), rates, model)
+        _row(key, table.roles.get(key, NOTHING), rates, model)
         for key in sorted({*table.roles, *((PRIMARY, version) for _, version in shares(route))})
     ]
     primary = [row for row in rows if row["role"] == ROLE_NAMES[PRIMARY]]
     requests = sum(row["requests"] for row in primary)
     failed = sum(row["failed"] for row in primary)
-    rollout = stated.rollouts.get(name)
+    rollout = steering.rollouts.get(name)
     return {
         "model": name,
-        "revision": revision,
-        "has_route": name in stated.routes,
-        "is_readable": route is not None or name not in stated.routes,
+        "revision": 0 if read_route is None else read_route.envelope.revision,
+        "has_route": read_route is not None,
+        "is_readable": route is not None or read_route is None,
         "split": [] if route is None else [entry.model_dump(mode="json") for entry in route.split],
         "shadows": [] if route is None else [shadow.version for shadow in route.shadows],
         "per_s": round(sum(row["per_s"] for row in primary), 3),
@@ -186,7 +140,7 @@ def _told(
         "error_share": failed / requests if requests else None,
         "latency": _whole_latency(table),
         "versions": rows,
-        "rollout": rollout,
+        "rollout": None if rollout is None else summary(rollout),
         "workers_ready": sum(pool.ready for pool in found),
         "workers_wanted": sum(pool.wanted or 0 for pool in found),
         "pools": [
@@ -200,43 +154,39 @@ def _counts(table: Table) -> dict[Key, float]:
     return {key: sums["n"] for key, sums in table.roles.items()}
 
 
-def _row(key: Key, sums: Sums | None, rates: Mapping[Key, float], model: _Model) -> dict[str, Any]:
+def _row(key: Key, sums: Sums, rates: Mapping[Key, float], model: _Model) -> dict[str, Any]:
     role, version = key
-    found = scores(version, sums or Sums({}), role=role, alpha=0.05)
-    latency = found.latency
+    errors = {code: round(count) for code, count in sums.errors().items()}
     return {
         "version": version,
-        "role": found.role,
+        "role": ROLE_NAMES[role],
         "per_s": round(rates.get(key, 0.0), 3),
-        "requests": found.requests,
-        "failed": sum(count for code, count in found.errors.items() if is_versions_fault(code)),
-        "errors": found.errors,
-        "latency": None
-        if latency is None
-        else {"p50_us": latency.p50_us.value, "p99_us": latency.p99_us.value},
+        "requests": round(sums["n"]),
+        "failed": sum(count for code, count in errors.items() if is_versions_fault(code)),
+        "errors": errors,
+        "latency": _latency(sums),
         "quality": model.quality.get(key),
     }
 
 
 def _whole_latency(table: Table) -> dict[str, float] | None:
     """Of all that clients were answered."""
-    whole = sum((sums for (role, _), sums in table.roles.items() if role == PRIMARY), Sums({}))
-    found = scores("", whole, role=PRIMARY, alpha=0.05).latency
-    return None if found is None else {"p50_us": found.p50_us.value, "p99_us": found.p99_us.value}
+    return _latency(sum((sums for (role, _), sums in table.roles.items() if role == PRIMARY), NOTHING))
+
+
+def _latency(sums: Sums) -> dict[str, float] | None:
+    """Without intervals: these would take longer than all the rest of a look."""
+    buckets = sums.latency_buckets() if sums["n"] else ()
+    p50_us, p99_us = (latency_bound_us(buckets, share) for share in (0.5, 0.99))
+    return None if p50_us is None or p99_us is None else {"p50_us": p50_us, "p99_us": p99_us}
 
 
 def _quality(hour: Table) -> dict[Key, dict[str, Any]]:
     found = {}
-    for (role, version), sums in hour.roles.items():
-        score = _first_metric(scores(version, sums, role=role, alpha=0.05))
-        if score is not None:
-            found[role, version] = score
+    for key, sums in hour.roles.items():
+        for name, estimate_of in METRICS.items():
+            estimate = estimate_of(sums, alpha=0.05)
+            if estimate is not None:
+                found[key] = {"metric": name, **to_json(estimate)}
+                break
     return found
-
-
-def _first_metric(score: VersionScores) -> dict[str, Any] | None:
-    for name in METRICS:
-        estimate = getattr(score, name)
-        if estimate is not None:
-            return {"metric": name, **to_json(estimate)}
-    return None

@@ -16,9 +16,11 @@ from gateway.control.access.oidc import Issuer
 from gateway.control.access.people import People
 from gateway.control.audit.heads import Heads
 from gateway.control.overview import Overview
+from gateway.control.pools.now import PoolsNow
 from gateway.control.registry.artifacts import Artifacts
 from gateway.control.registry.catalogue import Catalogue
 from gateway.control.routing.probe import WorkerProbe
+from gateway.control.routing.steering import Steerings
 from gateway.control.settings import ControlSettings
 from gateway.store.answered import Answered
 from gateway.store.audit import AuditStream
@@ -54,6 +56,8 @@ class Parts:
     erasure: Erasure
     artifacts: Artifacts
     catalogue: Catalogue
+    steerings: Steerings
+    pools: PoolsNow
     probe: WorkerProbe
     leases: Leases
     audit: AuditStream

@@ -10,6 +10,14 @@ from gateway.contract.route import Route
 from gateway.control.pools.report import Pool
 from gateway.core.check import shares
 
+# Why a gateway lets a request in no further -> what there is to be done.
+_AT_THE_DOOR = {
+    "unauthenticated": "they had no valid key: `turnout key list` shows which there are, "
+    "`turnout key create NAME --role client` makes one",
+    "forbidden": "their keys are not for that model, or may not choose a version: `turnout key list`",
+    "over_limit": "they came faster than their key may send: `turnout key list` shows the rates",
+}
+
 
 def installation_problems(
     *,
@@ -21,8 +29,10 @@ def installation_problems(
     rollouts: Sequence[Rollout] = (),
     rollouts_led: bool = True,
     followings: Mapping[str, Following] = MappingProxyType({}),
+    refused: Mapping[str, int] = MappingProxyType({}),
+    overloaded: Mapping[tuple[str, str], int] = MappingProxyType({}),
 ) -> list[str]:
-    """Most urgent first."""
+    """Most urgent first. `refused`: by code, in a minute; `overloaded`: by model and version, in two."""
     return [
         *_gateways(revision, gateways),
         *(
@@ -31,6 +41,7 @@ def installation_problems(
             for model, found in sorted(route_problems.items())
         ),
         *_pools(pools, routes),
+        *_refused(refused, overloaded),
         *_rollouts(rollouts, is_led=rollouts_led),
         *_followers(followings, routes),
     ]
@@ -47,6 +58,21 @@ def _gateways(revision: int, gateways: Sequence[Presence]) -> Iterator[str]:
             )
         if gateway.problems:
             yield f"gateway {gateway.gateway_id} at {gateway.address} finds {gateway.problems} bad documents"
+
+
+def _refused(refused: Mapping[str, int], overloaded: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    for code, todo in _AT_THE_DOOR.items():
+        if number := refused.get(code):
+            yield f"{_requests(number)} refused in the last minute: {todo}"
+    for (model, version), number in overloaded.items():
+        yield (
+            f"{_requests(number)} refused in the last two minutes, since version {version} of {model} has "
+            f"more than it can do: `turnout pools scale {model} {version} WORKERS`"
+        )
+
+
+def _requests(number: int) -> str:
+    return f"{number} request was" if number == 1 else f"{number} requests were"
 
 
 def _rollouts(rollouts: Sequence[Rollout], *, is_led: bool) -> Iterator[str]:

@@ -11,15 +11,17 @@ import contextlib
 import logging
 import resource
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.contract.errors import UpstreamError
-from gateway.contract.pool import LEASE_S, Lease, Presence
+from gateway.contract.pool import PRESENT_S, Lease, Presence
 from gateway.core.compile import EMPTY, Snapshot, compile_changes
 from gateway.dataplane import lastgood
 from gateway.dataplane.door import Door
+from gateway.dataplane.refused import LastMinute
 from gateway.dataplane.table import Table
 from gateway.store.documents import Documents, Page
 from gateway.store.fleet import FleetStore
@@ -50,8 +52,11 @@ class Follower:
         identity: Identity,
         path: Path,
         door: Door,
+        rejected: Mapping[str, int],
     ) -> None:
         self.table = table
+        self.rejected = rejected
+        self.last_minute = LastMinute()
         self.door = door
         self.documents = documents
         self.fleet = fleet
@@ -170,7 +175,7 @@ class Follower:
         only if they were not withdrawn since."""
         fleet = await self.fleet.workers()
         leases = {lease.worker_id: lease for lease in fleet.leases}
-        is_settling = is_first or time.monotonic() - (self.reachable_since or 0) < LEASE_S
+        is_settling = is_first or time.monotonic() - (self.reachable_since or 0) < PRESENT_S
         if is_settling:
             ended = {lease.worker_id for lease in fleet.ended}
             knows_all = self.is_remembering and not self.is_table_lost
@@ -195,6 +200,7 @@ class Follower:
                 problems=len(self.table.snapshot.problems),
                 at_ms=time.time_ns() // 1_000_000,
                 files_limit=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+                refused=self.last_minute.read(self.rejected, time.monotonic()),
             )
         )
 

@@ -97,6 +97,7 @@ class GatewayProcess:
             identity=Identity(self.gateway_id, os.getpid(), f"{settings.host}:{settings.port}", started_ms),
             path=settings.data_dir / LAST_GOOD,
             door=self.door,
+            rejected=self.tallies.rejected,
         )
         self.watch = Watch(settings.redis_url, self.follower.hint)
         surface = Surface(

@@ -159,7 +159,11 @@ _WORKER = (
 _CONTROL = (
     _gauge("turnout_committed_revision", "The newest revision of the installation."),
     _gauge("turnout_gateways_live", "Gateway processes that have announced themselves."),
-    _gauge("turnout_workers_wanted", "Workers that were asked for.", *_VERSION),
+    _gauge(
+        "turnout_workers_wanted",
+        "Workers that a version needs; left out where it needs and has none.",
+        *_VERSION,
+    ),
     _gauge("turnout_workers_ready", "Workers that say that they are ready.", *_VERSION),
     _gauge("turnout_leader_present", "1 while some control process leads the rollouts."),
     _gauge("turnout_rollout_phase", "1 for the phase of each model's newest rollout.", "model", "phase"),

@@ -20,7 +20,7 @@ from gateway.contract import keys
 from gateway.contract.envelope import Envelope
 from gateway.contract.errors import CallerError, ConflictError, FencedError, UpstreamError
 from gateway.store.audit import AuditStream, told
-from gateway.store.connection import ask
+from gateway.store.connection import answers, ask
 from gateway.store.scripts import Script
 
 OPERATION_KEPT_S = 600  # a repeated attempt within this time is answered, not applied again
@@ -57,6 +57,7 @@ def new_operation_id() -> str:
 
 _COMMIT = Script.load("commit.lua")
 _FOLLOW = Script.load("follow.lua")
+_ALL = Script.load("all.lua")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,20 +185,27 @@ class Documents:
     async def get(self, field: str) -> Envelope | None:
         """The document, or None. One that somebody edited into nonsense has `doc` None and says why."""
         raw = await ask(self._redis, "HGET", keys.DOCUMENTS, field)
-        return None if raw is None else _envelope(raw, field)
+        return None if raw is None else read_envelope(raw, field)
 
     async def several(self, fields: Sequence[str]) -> list[Envelope | None]:
         """These documents, read at once."""
         found = await ask(self._redis, "HMGET", keys.DOCUMENTS, *fields)
         return [
-            None if raw is None else _envelope(raw, field) for field, raw in zip(fields, found, strict=True)
+            None if raw is None else read_envelope(raw, field)
+            for field, raw in zip(fields, found, strict=True)
         ]
 
     async def all(self, prefix: str | tuple[str, ...]) -> dict[str, Envelope]:
         """Every document whose field begins with `prefix`, or with one of them, in the fields' order."""
-        raw: dict[bytes, bytes] = await ask(self._redis, "HGETALL", keys.DOCUMENTS)
-        found = sorted((name.decode("utf-8", "replace"), value) for name, value in raw.items())
-        return {field: _envelope(value, field) for field, value in found if field.startswith(prefix)}
+        found = await self.all_raw(prefix)
+        return {field: read_envelope(value, field) for field, value in found.items()}
+
+    async def all_raw(self, prefix: str | tuple[str, ...]) -> dict[str, bytes]:
+        """The same as they lie there, for a reader that knows most of them: see `read_envelope`."""
+        prefixes = (prefix,) if isinstance(prefix, str) else prefix
+        flat = await _ALL.run(self._redis, [keys.DOCUMENTS], [one.encode() for one in prefixes])
+        fields = (field.decode("utf-8", "replace") for field in flat[::2])
+        return dict(sorted(zip(fields, flat[1::2], strict=True)))
 
     async def follow(self, since: int) -> Followed:
         """What changed after revision `since`; a revision below `since` means that Redis lost documents."""
@@ -208,14 +216,14 @@ class Documents:
             changed |= page.changed
         return Followed(page.revision, changed)
 
-    async def page(self, since: int) -> Page:
+    async def page(self, since: int, *, most: int | None = None) -> Page:
         """The first of the documents that changed after revision `since`, for a reader of many.
 
         What is committed between two pages comes in a later one, each document as it was last. So all pages
         together are the documents at the last page's revision; some of them alone may be no revision's.
         """
         revision, upto, flat = await _FOLLOW.run(
-            self._redis, [keys.REVISION, keys.DOCUMENTS, keys.CHANGED], [since, PAGE_DOCUMENTS]
+            self._redis, [keys.REVISION, keys.DOCUMENTS, keys.CHANGED], [since, most or PAGE_DOCUMENTS]
         )
         fields = (field.decode("utf-8", "replace") for field in flat[::2])
         return Page(revision, upto, dict(zip(fields, flat[1::2], strict=True)))
@@ -223,7 +231,18 @@ class Documents:
     async def history(self, field: str, limit: int = 50) -> list[Envelope]:
         """The document's last changes, newest first; a deletion has `doc` None."""
         found = await ask(self._redis, "LRANGE", keys.history(field), 0, limit - 1)
-        return [_envelope(raw, field) for raw in found]
+        return [read_envelope(raw, field) for raw in found]
+
+    async def histories(self, fields: Sequence[str], limit: int) -> list[list[Envelope]]:
+        """The last changes of each of these documents, newest first, read at once."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for field in fields:
+            pipeline.lrange(keys.history(field), 0, limit - 1)
+        with answers():
+            replies = await pipeline.execute() if fields else []
+        return [
+            [read_envelope(raw, field) for raw in found] for field, found in zip(fields, replies, strict=True)
+        ]
 
     async def at(self, field: str, revision: int) -> Envelope | None:
         """The document's last change up to this revision; None where its history begins later."""
@@ -231,7 +250,7 @@ class Documents:
         while raw := await ask(
             self._redis, "LRANGE", keys.history(field), first, first + HISTORY_AT_ONCE - 1
         ):
-            for envelope in (_envelope(entry, field) for entry in raw):
+            for envelope in (read_envelope(entry, field) for entry in raw):
                 if envelope.revision <= revision:
                     return envelope
             first += (
@@ -250,6 +269,11 @@ class Documents:
             return []
         found = await self.audit(min(limit, newest - revision))
         return [entry for entry in reversed(found) if entry["revision"] > revision]
+
+    async def now_ms(self) -> int:
+        """By Redis' clock, as documents are stamped."""
+        seconds, micros = await ask(self._redis, "TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
 
     async def revision(self) -> int:
         """The newest revision of the installation."""
@@ -270,7 +294,8 @@ def _json(doc: dict[str, Any]) -> bytes:
     return json.dumps(doc, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def _envelope(raw: bytes, field: str) -> Envelope:
+def read_envelope(raw: bytes, field: str) -> Envelope:
+    """One that somebody edited into nonsense has `doc` None and says why."""
     try:
         return Envelope.model_validate_json(raw)
     except ValidationError:
@@ -289,7 +314,7 @@ def _conflict(field: str, current_revision: int, raw: bytes) -> ConflictError:
             at_ms=0,
             reason="",
         )
-    last = _envelope(raw, field)
+    last = read_envelope(raw, field)
     return ConflictError(
         "conflict",
         f"{field} was changed by {last.author} in revision {current_revision} "

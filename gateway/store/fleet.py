@@ -1,7 +1,8 @@
-"""Which processes are alive: workers by their leases, gateways and supervisors by their word.
+"""Which processes are there: workers by their leases, gateways and supervisors by their word.
 
-Both are judged by Redis' clock, read in the same script as the entries, so that no two machines' clocks are
-ever compared. Called by gateways (workers, announce_gateway) and by the control API (all of it).
+All are judged by `contract.pool.is_present` and by Redis' clock, read in the same script as the entries, so
+that no two machines' clocks are ever compared. Called by gateways (workers, announce_gateway) and by the
+control API (all of it).
 """
 
 from dataclasses import dataclass
@@ -12,12 +13,16 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from gateway.contract import keys
-from gateway.contract.pool import LEASE_S, STAMPED_HSET, Lease, Presence, Supervision
+from gateway.contract.pool import (
+    FORGOTTEN_S,
+    STAMPED_HSET,
+    Lease,
+    Presence,
+    Supervision,
+    is_present,
+)
 from gateway.store.connection import ask
 from gateway.store.scripts import Script
-
-GATEWAY_LIVE_S = 5.0  # a gateway or supervisor that did not announce itself for this long is gone
-FORGOTTEN_S = 600.0  # entries of processes that ended without a word are kept this long, for `turnout pools`
 
 _STAMP = Script(STAMPED_HSET)
 _READ = Script.load("read_stamped.lua")
@@ -42,22 +47,21 @@ class FleetStore:
     async def workers(self) -> Fleet:
         """Every worker known, split by whether its lease lasts."""
         now_ms, known = await self._read(keys.WORKERS, Lease)
-        oldest_ms = now_ms - LEASE_S * 1000
         return Fleet(
             now_ms,
-            leases=[lease for lease in known if lease.seen_ms >= oldest_ms],
-            ended=[lease for lease in known if lease.seen_ms < oldest_ms],
+            leases=[lease for lease in known if is_present(lease.seen_ms, now_ms)],
+            ended=[lease for lease in known if not is_present(lease.seen_ms, now_ms)],
         )
 
     async def gateways(self) -> list[Presence]:
         """The gateway processes that are alive, by id."""
         now_ms, known = await self._read(keys.GATEWAYS, Presence)
-        return [presence for presence in known if presence.seen_ms >= now_ms - GATEWAY_LIVE_S * 1000]
+        return [presence for presence in known if is_present(presence.seen_ms, now_ms)]
 
     async def supervisors(self) -> list[Supervision]:
         """The supervisors that are alive, by id."""
         now_ms, known = await self._read(keys.SUPERVISORS, Supervision)
-        return [told for told in known if told.seen_ms >= now_ms - GATEWAY_LIVE_S * 1000]
+        return [told for told in known if is_present(told.seen_ms, now_ms)]
 
     async def known_gateways(self) -> tuple[int, list[Presence]]:
         """Redis' time in ms, and every gateway process that did not say that it ends: silent ones, too."""

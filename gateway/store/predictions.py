@@ -164,24 +164,42 @@ class Predictions:
         """
         last = await self._last_minute() if last_minute is None else last_minute
         windows = _windows(first_minute, last, whole_hours=whole_hours)
-        found: dict[int, dict[str, float]] = {}
-        for first in range(0, len(windows), WINDOWS_AT_ONCE):
-            at_once = windows[first : first + WINDOWS_AT_ONCE]
+        (found,) = await self._sums(
+            [(model, *window) for window in windows], [model], with_confusion=with_confusion
+        )
+        return found
+
+    async def evidence_of(
+        self, models: Sequence[str], first_minute: int, last_minute: int
+    ) -> list[dict[int, dict[str, float]]]:
+        """The same of several models, minute by minute, without confusion counts."""
+        windows = _windows(first_minute, last_minute, whole_hours=True)
+        asked = [(model, *window) for model in models for window in windows]
+        return await self._sums(asked, models, with_confusion=False)
+
+    async def _sums(
+        self, asked: Sequence[tuple[str, int, bool]], models: Sequence[str], *, with_confusion: bool
+    ) -> list[dict[int, dict[str, float]]]:
+        """Of (model, first minute, whether it is an hour)."""
+        found: dict[str, dict[int, dict[str, float]]] = {model: {} for model in models}
+        for first in range(0, len(asked), WINDOWS_AT_ONCE):
+            at_once = asked[first : first + WINDOWS_AT_ONCE]
             pipeline = self._redis.pipeline(transaction=False)
-            for minute, is_hour in at_once:
+            for model, minute, is_hour in at_once:
                 key = keys.evidence_of_hour(model, minute // 60) if is_hour else keys.evidence(model, minute)
                 pipeline.hgetall(key)
             with answers():
                 replies = await pipeline.execute()
-            for (minute, _), sums in zip(at_once, replies, strict=True):
+            for (model, minute, _), sums in zip(at_once, replies, strict=True):
                 counted = {
                     name: raw
                     for name, raw in sums.items()
                     if not name.startswith(b"o#") and (with_confusion or not _is_confusion(name))
                 }
                 if counted:
-                    found[minute] = dict(zip(map(_text, counted), map(_sum, counted.values()), strict=True))
-        return found
+                    values = map(_sum, counted.values())
+                    found[model][minute] = dict(zip(map(_text, counted), values, strict=True))
+        return list(found.values())
 
     async def count_units(self, model: str, rollout_id: str, version: str, units: Sequence[bytes]) -> None:
         """Notes that these units were answered; a unit counts once however often it is noted."""

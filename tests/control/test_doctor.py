@@ -83,7 +83,7 @@ FAULTS: list[tuple[str, str, Callable[[Seen], Seen]]] = [
     ("warning", "clock", redis(clock_ms=2000.0)),
     ("warning", "clock", gateway({"at_ms": NOW_MS + 9000})),
     ("warning", "clock", worker({"at_ms": NOW_MS - 9000})),
-    ("critical", "gateway_silent", gateway({"seen_ms": NOW_MS - 4000, "at_ms": 0})),
+    ("critical", "gateway_silent", gateway({"seen_ms": NOW_MS - 9000, "at_ms": 0})),
     ("warning", "gateway_behind", gateway({"revision": 4})),
     ("critical", "no_gateway", seen_with(gateways=[])),
     ("warning", "open_files", gateway({"files_limit": 1024})),

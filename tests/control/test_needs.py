@@ -7,8 +7,9 @@ from redis.asyncio import Redis
 
 from gateway.contract import keys
 from gateway.contract.pool import STAMPED_HSET, Keep, Lack, Supervision, Wanted
+from gateway.control.registry.catalogue import Catalogue
 from gateway.store.documents import Change, Documents, new_operation_id
-from tests.control.world import add_ready_versions, add_versions, split
+from tests.control.world import add_ready_versions, add_versions, add_worker, split
 
 
 async def wish(redis: Redis, version: str, **fields: Any) -> None:
@@ -115,3 +116,36 @@ async def test_every_supervisor_keeps_the_whole_number_and_says_what_it_lacks(
     assert any("has 0 of 4 workers ready: north: it is full" in problem
                for problem in (await api.get("/status")).json()["problems"])  # fmt: skip
     assert [told["host"] for told in (await api.get("/pools")).json()["supervisors"]] == ["north", "south"]
+
+
+async def listed(api: httpx2.AsyncClient) -> dict[str, dict[str, Any]]:
+    found = (await api.get("/pools")).json()["pools"]
+    return {pool["version"]: pool for pool in found}
+
+
+async def test_idle_pools_are_told_anew_when_anything_about_them_changes(
+    api: httpx2.AsyncClient, redis: Redis
+) -> None:
+    await add_versions(redis, "1", "2")
+    await wish(redis, "1")
+    first = await listed(api)
+    assert (first["1"]["size"], first["1"]["wanted"], first["2"]["wanted"]) == (1, 0, None)
+    await wish(redis, "1", workers=2)
+    assert (await listed(api))["1"]["size"] == 2
+    await add_worker(redis, "1")  # no document says it
+    assert (await listed(api))["1"]["ready"] == 1
+    await redis.delete(keys.WORKERS)
+    assert (await listed(api))["1"]["ready"] == 0
+    assert (await api.get("/pools", params={"model": "none"})).json()["pools"] == []
+    gone = Change(keys.version_field("digits", "2"), None, None)
+    await Documents(redis).commit([gone], author="test", reason="", op_id=new_operation_id())
+    assert list(await listed(api)) == ["1"]
+
+
+async def test_a_need_that_ends_by_the_clock_needs_no_commit_to_end(redis: Redis) -> None:
+    catalogue = Catalogue(Documents(redis), keep_warm_s=300.0)
+    await add_versions(redis, "1", "2")
+    await wish(redis, "1", asked_until_ms=1000)
+    await wish(redis, "2", asked_until_ms=2000)
+    known = (await catalogue.known())["digits"]
+    assert [sorted(known.needs(now_ms)) for now_ms in (999, 1500, 2000)] == [["1", "2"], ["2"], []]

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from gateway.contract.pool import WorkerState
 from gateway.store.embedded import EmbeddedServer
 from gateway.store.fleet import FleetStore
-from tests.control.world import add_ready_versions, add_worker, announce, split
+from tests.control.world import add_ready_versions, add_versions, add_worker, announce, split
 
 METRICS = "http://127.0.0.1:8090/metrics"
 Samples = dict[tuple[str, ...], float]
@@ -38,6 +38,13 @@ async def test_the_installation_is_told_in_gauges(api: httpx2.AsyncClient, redis
     assert found["turnout_workers_ready", "digits", "1"] == 1
     assert found["turnout_leader_present",] == 0
     assert found["turnout_store_memory_bytes",] > 100_000
+
+
+async def test_versions_that_nothing_needs_are_not_measured(api: httpx2.AsyncClient, redis: Redis) -> None:
+    await add_ready_versions(redis, "1")
+    await add_versions(redis, "2")
+    found = await scrape(api)
+    assert {labels[2] for labels in found if labels[0] == "turnout_workers_ready"} == {"1"}
 
 
 async def test_without_redis_a_scrape_fails_rather_than_show_what_may_be_old(

@@ -242,7 +242,7 @@ async def test_pages_together_are_all_models(api: httpx2.AsyncClient, redis: Red
 
 
 async def test_the_catalogue_begins_again_when_redis_lost_its_data(redis: Redis) -> None:
-    catalogue = Catalogue(Documents(redis))
+    catalogue = Catalogue(Documents(redis), keep_warm_s=300.0)
     await add_versions(redis, "1")
     await add_versions(redis, "2")
     assert set((await catalogue.models())["digits"]) == {"1", "2"}

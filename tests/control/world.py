@@ -101,7 +101,14 @@ async def following_gateway(redis: Redis, gateway_id: str = "gw-1") -> AsyncIter
         await task
 
 
-async def announce(fleet: FleetStore, gateway_id: str, revision: int, *, problems: int = 0) -> None:
+async def announce(
+    fleet: FleetStore,
+    gateway_id: str,
+    revision: int,
+    *,
+    problems: int = 0,
+    refused: Mapping[str, int] | None = None,
+) -> None:
     await fleet.announce_gateway(
         Presence(
             gateway_id=gateway_id,
@@ -110,6 +117,7 @@ async def announce(fleet: FleetStore, gateway_id: str, revision: int, *, problem
             revision=revision,
             started_ms=1,
             problems=problems,
+            refused=dict(refused or {}),
         )
     )
 

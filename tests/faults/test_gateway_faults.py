@@ -9,11 +9,17 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 
+import httpx2
+
+from gateway.contract.access import digest_of, new_token
+from gateway.control.app import build_app
+from gateway.control.settings import ControlSettings
 from tests.dataplane.conftest import Turnout
 from tests.faults.conftest import Gateway, StartGateway, request, until_predicts
 from tests.scripted import Call, double, doubled
-from tests.sockets import Raw, eventually
+from tests.sockets import Raw, ask, eventually
 
 # A prediction that is answered, with its number: (its status, whether the answer was its own, seconds).
 Told = tuple[int, bool, float]
@@ -188,3 +194,26 @@ async def eventually_predicts(port: int) -> None:
         if is_served:
             return
         assert time.monotonic() < until
+
+
+async def test_what_a_gateway_refuses_for_want_of_a_key_is_told_in_the_status(
+    turnout: Turnout, start_gateway: StartGateway, tmp_path: Path
+) -> None:
+    await turnout.route()
+    gateway = await start_gateway()
+    token = new_token()
+    admin = {"name": "root", "role": "admin", "digest": digest_of(token.text)}
+    await turnout.commit({f"key/{token.key_id}": admin, "access": {"admins": 1}})
+    async with asyncio.timeout(20):
+        while (await ask(gateway.port, request()))[0] != 401:
+            await asyncio.sleep(0.01)
+    app = build_app(ControlSettings(redis_url=turnout.url, artifacts_dir=tmp_path, data_dir=tmp_path))
+    headers = {"authorization": f"Bearer {token.text.decode()}"}
+    transport = httpx2.ASGITransport(app=app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8090") as client:
+        async with asyncio.timeout(20):
+            while not (status := (await client.get("/api/v1/status", headers=headers)).json())["refused"]:
+                await asyncio.sleep(0.05)
+    await app.state.parts.aclose()
+    assert status["refused"] == {"unauthenticated": 1}
+    assert any("1 request was refused in the last minute: they had no" in one for one in status["problems"])

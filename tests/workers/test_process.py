@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from gateway.contract import keys
-from gateway.contract.pool import LEASE_S, Lease, WorkerState
+from gateway.contract.pool import PRESENT_S, Lease, WorkerState
 from gateway.store.embedded import EmbeddedServer
 from gateway.store.fleet import FleetStore
 from tests.sockets import Raw, ask, eventually, free_port
@@ -140,7 +140,7 @@ async def test_the_lease_of_a_killed_worker_runs_out(
     assert worker.end(signal.SIGKILL) == -signal.SIGKILL
     assert len(await leases(redis)) == 1
     fleet = await FleetStore(redis).workers()
-    until = time.monotonic() + LEASE_S + 2
+    until = time.monotonic() + PRESENT_S + 2
     while fleet.leases and time.monotonic() < until:
         await asyncio.sleep(0.1)
         fleet = await FleetStore(redis).workers()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import orjson
 import pytest
 
 from gateway.contract import keys
@@ -136,3 +137,32 @@ async def test_a_killed_supervisor_leaves_nobody_behind(
     supervisor.end(signal.SIGKILL)
     await eventually(lambda: not is_alive(worker.pid), within_s=10)
     assert await redis.hgetall(keys.WORKERS) == {}  # it drained and withdrew
+
+
+async def test_a_supervisor_takes_the_place_of_its_killed_predecessor_and_of_nobody_else(
+    redis: Any, redis_url: str, tmp_path: Path, supervisor: Running
+) -> None:
+    """Their entries are looked at, since a process that is slow to start would let the old one run out."""
+    common = ("supervisor", "--redis-url", redis_url, "--artifacts")
+    other = start(tmp_path / "other.log", *common, str(tmp_path / "elsewhere"))
+    await until_there(redis, supervisor, other)
+    supervisor.end(signal.SIGKILL)
+    successor = start(tmp_path / "next.log", *common, str(tmp_path / "artifacts"))
+    try:
+        await until_there(redis, other, successor)
+    finally:
+        other.cleanup()
+        successor.cleanup()
+
+
+async def until_there(redis: Any, *supervisors: Running) -> None:
+    """Until exactly these have an entry."""
+    wanted = sorted(supervisor.process.pid for supervisor in supervisors)
+    until = time.monotonic() + 20
+    while True:
+        entries = (await redis.hgetall(keys.SUPERVISORS)).values()
+        found = sorted(orjson.loads(entry.partition(b" ")[2])["pid"] for entry in entries)
+        if found == wanted:
+            return
+        assert time.monotonic() < until, (found, wanted)
+        await asyncio.sleep(0.02)

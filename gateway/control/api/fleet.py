@@ -1,10 +1,12 @@
 """HTTP: which processes there are, and whether they are well."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+import orjson
+from fastapi import APIRouter, Query, Response
 
 from gateway.contract.access import Role
 from gateway.contract.errors import is_versions_fault
@@ -14,44 +16,41 @@ from gateway.control.access.caller import Caller, Known
 from gateway.control.body import StrictRoute
 from gateway.control.doctor.examine import examine
 from gateway.control.doctor.judge import findings
-from gateway.control.parts import Control, Parts
-from gateway.control.pools.now import pools_of
-from gateway.control.rollouts.followed import readable_following
-from gateway.control.rollouts.found import readable_rollout
-from gateway.control.routing.stored import readable
+from gateway.control.parts import Control
+from gateway.control.pools.now import told_pools
 from gateway.control.status import installation_problems
 from gateway.core.evidence.scores import ROLE_NAMES
 
 router = APIRouter(tags=["fleet"], route_class=StrictRoute)
 
-_BEYOND_ALL = 2**53  # no document changed after this revision: only the present one is asked for
 
+@router.get("/pools", response_model=dict[str, Any])
+async def list_pools(
+    control: Control, caller: Caller, model: Annotated[str, Query(max_length=64)] = ""
+) -> Response:
+    """Every pool, or those of one model: workers wanted and ready, why, what it lacks, when it stops."""
 
-@router.get("/pools")
-async def list_pools(control: Control, caller: Caller) -> dict[str, Any]:
-    """Every pool: workers wanted and ready, why it is there, what it lacks, when it stops."""
-    seen = [pool for pool in await pools_of(control) if caller.sees(pool.model)]
-    return {
-        "pools": [{**asdict(pool), "is_short": pool.is_short} for pool in seen],
-        "supervisors": [
-            told.model_dump(mode="json", exclude={"lacks"}) for told in await control.fleet.supervisors()
-        ],
-    }
+    def is_asked_for(name: str) -> bool:
+        return caller.sees(name) and model in ("", name)
+
+    found = await control.pools.read()
+    supervisors = [told.model_dump(mode="json", exclude={"lacks"}) for told in found.supervisors]
+    return _json({"pools": await told_pools(found, sees=is_asked_for), "supervisors": supervisors})
 
 
 @router.get("/gateways")
 async def list_gateways(control: Control) -> dict[str, Any]:
     """`revision` is the installation's newest; a gateway that serves an older one is behind."""
     gateways = await control.fleet.gateways()
-    newest = await _newest_revision(control)
+    newest = await control.documents.revision()
     return {"revision": newest, "gateways": [_gateway(gateway, newest) for gateway in gateways]}
 
 
-@router.get("/overview")
-async def show_overview(control: Control, caller: Caller) -> dict[str, Any]:
+@router.get("/overview", response_model=dict[str, Any])
+async def show_overview(control: Control, caller: Caller) -> Response:
     """Every model with its traffic, quality, rollout and workers, at most a second old."""
     seen = await control.overview.look()
-    return {**seen, "models": [model for model in seen["models"] if caller.sees(model["model"])]}
+    return _json({**seen, "models": [model for model in seen["models"] if caller.sees(model["model"])]})
 
 
 @router.get("/doctor")
@@ -59,42 +58,37 @@ async def examine_all(control: Control, caller: Caller) -> dict[str, Any]:
     """What is wrong, the gravest first; `redis` is what was seen of the server. For keys of all models only;
     keys that end soon are told to admins, who alone may see keys."""
     caller.require_all()
-    seen = await examine(control, await pools_of(control), with_keys=caller.role.includes(Role.ADMIN))
+    seen = await examine(
+        control, (await control.pools.read()).active(), with_keys=caller.role.includes(Role.ADMIN)
+    )
     return {"findings": [asdict(finding) for finding in findings(seen)], "redis": asdict(seen.redis)}
 
 
 @router.get("/status")
 async def show_status(control: Control, caller: Caller) -> dict[str, Any]:
     """One look at the whole installation; `problems` is empty when all is well. `traffic` is of the last two
-    minutes, `last_change` the newest commit."""
+    minutes, `refused` counts by code what gateways refused in the last one before any version was chosen,
+    `last_change` is the newest commit."""
     gateways = await control.fleet.gateways()
-    newest = await _newest_revision(control)
-    pools = await pools_of(control)
-    routes, unreadable = {}, {}
-    for field, envelope in (await control.documents.all("route/")).items():
-        model = field.removeprefix("route/")
-        route, problems = readable(model, envelope.doc)
-        if route is not None:
-            routes[model] = route
-        else:
-            unreadable[model] = problems
-    answers = {
-        field.removeprefix("following/"): readable_following(envelope)
-        for field, envelope in (await control.documents.all("following/")).items()
-    }
-    found = map(readable_rollout, (await control.documents.all("rollout/")).values())
-    rollouts = [item.rollout for item in found if item is not None and not item.rollout.is_over]
+    newest = await control.documents.revision()
+    found = await control.pools.read()
+    pools = found.active()
+    steering = await control.steerings.read()
+    rollouts = steering.going_on()
+    traffic = _traffic((await control.overview.look())["models"], caller)
+    refused = _refused(gateways)
     return {
         "redis": "ok",
         "revision": newest,
         "gateways": len(gateways),
         "gateways_behind": sum(gateway.revision < newest for gateway in gateways),
-        "models": len({pool.model for pool in pools}),
-        "routes": len(routes) + len(unreadable),
+        "models": len(found.models()),
+        "routes": len(steering.routes),
         "rollouts": len(rollouts),
         "workers_ready": sum(pool.ready for pool in pools),
         "workers_wanted": sum(pool.wanted or 0 for pool in pools),
-        "traffic": _traffic((await control.overview.look())["models"], caller),
+        "traffic": traffic,
+        "refused": refused,
         "last_change": next(iter(await control.documents.audit(1)), None),
         "problems": [
             *(
@@ -106,11 +100,17 @@ async def show_status(control: Control, caller: Caller) -> dict[str, Any]:
                 revision=newest,
                 gateways=gateways,
                 pools=pools,
-                routes=routes,
-                route_problems=unreadable,
+                routes=steering.readable_routes(),
+                route_problems={
+                    model: read.problems for model, read in steering.routes.items() if read.route is None
+                },
                 rollouts=rollouts,
                 rollouts_led=await control.leases.leader() is not None,
-                followings={model: answer for model, answer in answers.items() if answer is not None},
+                followings={
+                    model: answer for model, answer in steering.followings.items() if answer is not None
+                },
+                refused=refused,
+                overloaded=_overloaded(traffic["failing"]),
             ),
         ],
     }
@@ -134,8 +134,24 @@ def _traffic(models: Sequence[Mapping[str, Any]], caller: Known) -> dict[str, An
     }
 
 
-async def _newest_revision(control: Parts) -> int:
-    return (await control.documents.follow(_BEYOND_ALL)).revision
+def _refused(gateways: Sequence[Presence]) -> dict[str, int]:
+    """By code, the most frequent first."""
+    total = sum((Counter(gateway.refused) for gateway in gateways), Counter[str]())
+    return dict(total.most_common())
+
+
+def _overloaded(failing: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
+    """By model and version: requests of the last two minutes for which there was no room."""
+    return {
+        (item["model"], item["version"]): item["errors"]["overloaded"]
+        for item in failing
+        if "overloaded" in item["errors"]
+    }
+
+
+def _json(answer: dict[str, Any]) -> Response:
+    """Without a second look at each of thousands of parts."""
+    return Response(orjson.dumps(answer), media_type="application/json")
 
 
 def _gateway(gateway: Presence, newest: int) -> dict[str, Any]:

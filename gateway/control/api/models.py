@@ -13,7 +13,6 @@ from gateway.control.api.paths import ModelPath, VersionPath
 from gateway.control.api.pools import asked_now_until_ms, summary
 from gateway.control.body import StrictRoute
 from gateway.control.parts import Author, Control, Parts
-from gateway.control.pools.now import pools_of
 from gateway.control.registry.artifacts import chunks
 from gateway.control.registry.retire import remove, retag
 from gateway.control.registry.search import parse_search
@@ -59,7 +58,7 @@ async def show_model(model: ModelPath, control: Control) -> dict[str, Any]:
     versions = await all_versions(control.documents, f"version/{model}/")
     if not versions:
         raise unknown_model(model)
-    by_version = {pool.version: pool for pool in await pools_of(control, model)}
+    by_version = {pool.version: pool for pool in (await control.pools.read()).of_model(model)}
     return {
         "model": model,
         "versions": [
@@ -73,7 +72,7 @@ async def show_model(model: ModelPath, control: Control) -> dict[str, Any]:
 async def show_version(model: ModelPath, version: VersionPath, control: Control) -> dict[str, Any]:
     """Everything about a version, with its pool."""
     found, envelope = await registered(control.documents, model, version)
-    by_version = {pool.version: pool for pool in await pools_of(control, model)}
+    by_version = {pool.version: pool for pool in (await control.pools.read()).of_model(model)}
     return {
         **found.model_dump(mode="json"),
         "revision": envelope.revision,

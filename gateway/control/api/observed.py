@@ -10,7 +10,6 @@ from fastapi import APIRouter, Response
 from gateway.control.access.caller import Caller
 from gateway.control.metrics import installation_metrics
 from gateway.control.parts import Control
-from gateway.control.pools.now import pools_of
 from gateway.observe.exposition import CONTENT_TYPE, render
 
 router = APIRouter(tags=["observation"])
@@ -31,7 +30,7 @@ async def list_worker_targets(control: Control, caller: Caller) -> list[dict[str
             "targets": [worker.address],
             "labels": {"model": pool.model, "version": pool.version, "worker": worker.worker_id},
         }
-        for pool in await pools_of(control)
+        for pool in (await control.pools.read()).active()
         if caller.sees(pool.model)
         for worker in pool.workers
         if worker.worker_id not in foreign

@@ -67,12 +67,10 @@ class CommandRequest(Document):
 async def list_rollouts(control: Control, caller: Caller) -> dict[str, Any]:
     """The newest rollout of each model, live ones first."""
     found = []
-    for field, envelope in (await control.documents.all("rollout/")).items():
-        if not caller.sees(field.removeprefix("rollout/")):
+    for model, readable in (await control.steerings.read()).rollouts.items():
+        if not caller.sees(model):
             continue
-        readable = readable_rollout(envelope)
         if readable is None:
-            model = field.removeprefix("rollout/")
             found.append({"model": model, "problem": "cannot be read", "is_over": False})
         else:
             found.append(summary(readable))

@@ -83,12 +83,10 @@ class CutoverRequest(Document):
 async def list_routes(control: Control, caller: Caller) -> dict[str, Any]:
     """Every route that the key may see, with its revision."""
     found = []
-    for field, envelope in (await control.documents.all("route/")).items():
-        model = field.removeprefix("route/")
-        if not caller.sees(model):
-            continue
-        _, problems = readable(model, envelope.doc)
-        found.append({**_told(envelope), "document": envelope.doc, "problems": problems})
+    for model, read in (await control.steerings.read()).routes.items():
+        if caller.sees(model):
+            told = {**_told(read.envelope), "document": read.envelope.doc, "problems": read.problems}
+            found.append(told)
     return {"routes": found}
 
 
@@ -96,17 +94,15 @@ async def list_routes(control: Control, caller: Caller) -> dict[str, Any]:
 async def export(control: Control, caller: Caller) -> dict[str, Any]:
     """Every route as an operator would write it, without defaults and what slots and rollouts derive."""
     documents, unreadable = [], []
-    for field, envelope in (await control.documents.all("route/")).items():
-        model = field.removeprefix("route/")
+    for model, read in (await control.steerings.read()).routes.items():
         if not caller.sees(model):
             continue
-        route, problems = readable(model, envelope.doc)
-        if route is None:
-            unreadable += [f"{model}: {problem}" for problem in problems]
+        if read.route is None:
+            unreadable += [f"{model}: {problem}" for problem in read.problems]
         else:
-            derived = {"counting"} | ({"split"} if route.slots is not None else set())
+            derived = {"counting"} | ({"split"} if read.route.slots is not None else set())
             documents.append(
-                route.model_dump(mode="json", exclude_defaults=True, exclude_none=True, exclude=derived)
+                read.route.model_dump(mode="json", exclude_defaults=True, exclude_none=True, exclude=derived)
             )
     return {"documents": documents, "problems": unreadable}
 

@@ -23,17 +23,13 @@ from gateway.control.access.door import key_in, turns_on
 from gateway.control.doctor.judge import Disk, Seen
 from gateway.control.parts import Parts
 from gateway.control.pools.report import Pool
-from gateway.control.rollouts.found import readable_rollout
 from gateway.control.routing.applied import wait_until_served
-from gateway.control.routing.stored import readable
 from gateway.core.check import shares
 
 CONNECT_S = 1.0
 SWITCH_S = 1.0  # gateways that are just about to switch are not behind
 AT_ONCE = 50  # connections that are tried
 MOST = 500  # workers that are tried
-
-Readable = tuple[Route | None, tuple[str, ...]]
 
 
 async def examine(parts: Parts, pools: Sequence[Pool], *, with_keys: bool) -> Seen:
@@ -44,11 +40,7 @@ async def examine(parts: Parts, pools: Sequence[Pool], *, with_keys: bool) -> Se
     fleet = await parts.fleet.workers()
     settings = parts.settings
     found = await _keys(parts) if with_keys else []
-    routes: dict[str, Readable] = {}
-    for field, envelope in (await parts.documents.all("route/")).items():
-        model = field.removeprefix("route/")
-        routes[model] = readable(model, envelope.doc)
-    rollouts = [readable_rollout(one) for one in (await parts.documents.all("rollout/")).values()]
+    steering = await parts.steerings.read()
     access = await parts.documents.get(keys.ACCESS_FIELD)
     required = settings.access.required
     return Seen(
@@ -68,9 +60,9 @@ async def examine(parts: Parts, pools: Sequence[Pool], *, with_keys: bool) -> Se
         keys_are_on=required == "on" or (required == "auto" and turns_on(access)),
         keys=found,
         pools=pools,
-        unserved=_unserved(routes, pools),
-        unreadable={model: problems[0] for model, (route, problems) in routes.items() if route is None},
-        rollouts=[item.rollout for item in rollouts if item is not None and not item.rollout.is_over],
+        unserved=_unserved(steering.readable_routes(), pools),
+        unreadable={model: read.problems[0] for model, read in steering.routes.items() if read.route is None},
+        rollouts=steering.going_on(),
         unsigned=parts.heads.problem or None,
     )
 
@@ -100,14 +92,9 @@ def redis_cli(url: str) -> str:
     return f"{program} -h {parts.hostname or '127.0.0.1'} -p {parts.port or 6379}{tls}{asked}"
 
 
-def _unserved(routes: Mapping[str, Readable], pools: Sequence[Pool]) -> list[tuple[str, str]]:
+def _unserved(routes: Mapping[str, Route], pools: Sequence[Pool]) -> list[tuple[str, str]]:
     ready = {(pool.model, pool.version) for pool in pools if pool.ready}
-    named = {
-        (model, version)
-        for model, (route, _) in routes.items()
-        if route is not None
-        for _, version in shares(route)
-    }
+    named = {(model, version) for model, route in routes.items() for _, version in shares(route)}
     return sorted(named - ready)
 
 

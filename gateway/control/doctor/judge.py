@@ -7,14 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.contract.access import Key
-from gateway.contract.pool import LEASE_S, Lease, Presence
+from gateway.contract.pool import Lease, Presence, is_present
 from gateway.contract.rollout import Phase, Rollout
 from gateway.control.doctor.findings import Finding, Severity
 from gateway.control.doctor.redis import judged
 from gateway.control.pools.report import Pool
 from gateway.store.condition import Condition
 
-SILENT_S = 2.5  # a gateway says each second that it is there
 CLOCKS_MS = 500.0
 FULL = 0.9  # share of a disk or of maxmemory
 LEAST_FREE_BYTES = 1_000_000_000
@@ -111,8 +110,8 @@ def _gateways(seen: Seen) -> Iterator[Finding]:
         )  # fmt: skip
     for gateway in seen.gateways:
         named = f"gateway {gateway.gateway_id} at {gateway.address} (process {gateway.pid})"
-        silent_s = (seen.now_ms - gateway.seen_ms) / 1000
-        if silent_s > SILENT_S:
+        if not is_present(gateway.seen_ms, seen.now_ms):
+            silent_s = (seen.now_ms - gateway.seen_ms) / 1000
             yield Finding(
                 Severity.CRITICAL, "gateway_silent", f"{named} has said nothing for {silent_s:.0f} s",
                 "It crashed, hangs, or has lost Redis: it may serve old routes, or nothing.",
@@ -138,7 +137,7 @@ def _workers(seen: Seen) -> Iterator[Finding]:
             "then restart the supervisor",
         )  # fmt: skip
     for lease in seen.leases:
-        if seen.now_ms - lease.seen_ms > LEASE_S * 1000:
+        if not is_present(lease.seen_ms, seen.now_ms):
             yield Finding(
                 Severity.NOTE, "worker_gone",
                 f"worker {lease.worker_id} of {lease.model} {lease.version} ended without a word",

@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.contract.pool import Keep, Lack, Lease, Supervision, Wanted, WorkerState
+from gateway.contract.pool import Keep, Lack, Lease, Supervision, WorkerState
 from gateway.contract.version import Version
-from gateway.core.need import Need
+from gateway.control.pools.needs import Known
+
+Name = tuple[str, str]  # model, version
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,7 @@ class Pool:
     lacks: tuple[str, ...]
     is_stuck: bool
     workers: tuple[Worker, ...]
-
-    @property
-    def is_short(self) -> bool:
-        return self.wanted is not None and self.ready < self.wanted
+    is_short: bool
 
 
 def ready_workers(leases: Iterable[Lease], versions: Mapping[str, Version]) -> Counter[str]:
@@ -64,57 +63,77 @@ def ready_workers(leases: Iterable[Lease], versions: Mapping[str, Version]) -> C
     )
 
 
-def pools(
-    leases: Iterable[Lease],
-    *,
-    now_ms: int,
-    wanted: Mapping[tuple[str, str], Wanted],
-    needs: Mapping[tuple[str, str], Need],
-    versions: Mapping[tuple[str, str], Version],
-    supervisors: Sequence[Supervision] = (),
-) -> list[Pool]:
-    """By model and version, in the alphabet's order; everything that has a version, a wish or a worker."""
-    by_pool: dict[tuple[str, str], list[Worker]] = {name: [] for name in (*versions, *wanted)}
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """What all pools are told from: what is `known` of each model at `revision`, leases of each pool."""
+
+    now_ms: int
+    revision: int
+    known: Mapping[str, Known]
+    leases: Mapping[Name, Sequence[Lease]]
+    supervisors: Sequence[Supervision] = ()
+
+    def models(self) -> set[str]:
+        """Those that have a version, a wish or a worker."""
+        known = {model for model, one in self.known.items() if one.versions or one.wanted}
+        return known | {model for model, _ in self.leases}
+
+    def active(self) -> list[Pool]:
+        """Those that need workers or have some, by model and version, in the alphabet's order."""
+        needed = {
+            (model, version) for model, known in self.known.items() for version in known.needs(self.now_ms)
+        }
+        return [self.pool(*name) for name in sorted(needed | self.leases.keys())]
+
+    def of_model(self, model: str) -> list[Pool]:
+        """The same of one model, and everything else of it that has a version or a wish."""
+        known = self.known.get(model, Known())
+        there = {version for name, version in self.leases if name == model}
+        return [self.pool(model, version) for version in sorted({*known.versions, *known.wanted, *there})]
+
+    def pool(self, model: str, version: str) -> Pool:
+        known = self.known.get(model, Known())
+        registered = known.versions.get(version)
+        wish, need = known.wanted.get(version), known.needs(self.now_ms).get(version)
+        workers = [_worker(lease, self.now_ms, registered) for lease in self.leases.get((model, version), ())]
+        each = 0 if need is None else need.workers
+        lacks = _lacks((model, version), self.supervisors) if each else []
+        wanted = None if wish is None else each * max(1, len(self.supervisors))
+        ready = _in_state(workers, WorkerState.READY)
+        is_stuck = bool(lacks) and len(lacks) >= len(self.supervisors)
+        return Pool(
+            model=model,
+            version=version,
+            is_registered=registered is not None,
+            wanted=wanted,
+            size=None if wish is None else wish.workers,
+            keep=None if wish is None else wish.keep,
+            reasons=() if need is None else need.reasons,
+            stops_in_s=None
+            if need is None or need.until_ms is None
+            else (need.until_ms - self.now_ms) / 1000,
+            ready=ready,
+            is_short=wanted is not None and ready < wanted,
+            starting=_in_state(workers, WorkerState.STARTING),
+            draining=_in_state(workers, WorkerState.DRAINING),
+            lacks=tuple(lack.sentence for lack in lacks),
+            is_stuck=is_stuck and all(lack.is_stuck for lack in lacks),
+            workers=tuple(sorted(workers, key=lambda worker: worker.worker_id)),
+        )
+
+
+def _in_state(workers: Sequence[Worker], state: WorkerState) -> int:
+    return sum(worker.state is state and worker.problem is None for worker in workers)
+
+
+def by_pool(leases: Iterable[Lease]) -> dict[Name, list[Lease]]:
+    found: dict[Name, list[Lease]] = {}
     for lease in leases:
-        name = (lease.model, lease.version)
-        by_pool.setdefault(name, []).append(_worker(lease, now_ms, versions.get(name)))
-    return [
-        _pool(name, found, wanted.get(name), needs.get(name), supervisors, name in versions, now_ms)
-        for name, found in sorted(by_pool.items())
-    ]
+        found.setdefault((lease.model, lease.version), []).append(lease)
+    return found
 
 
-def _pool(
-    name: tuple[str, str],
-    workers: list[Worker],
-    wish: Wanted | None,
-    need: Need | None,
-    supervisors: Sequence[Supervision],
-    is_registered: bool,
-    now_ms: int,
-) -> Pool:
-    states = Counter(worker.state for worker in workers if worker.problem is None)
-    each = 0 if need is None else need.workers
-    lacks = _lacks(name, supervisors) if each else []
-    return Pool(
-        model=name[0],
-        version=name[1],
-        is_registered=is_registered,
-        wanted=None if wish is None else each * max(1, len(supervisors)),
-        size=None if wish is None else wish.workers,
-        keep=None if wish is None else wish.keep,
-        reasons=() if need is None else need.reasons,
-        stops_in_s=None if need is None or need.until_ms is None else (need.until_ms - now_ms) / 1000,
-        ready=states[WorkerState.READY],
-        starting=states[WorkerState.STARTING],
-        draining=states[WorkerState.DRAINING],
-        lacks=tuple(lack.sentence for lack in lacks),
-        is_stuck=bool(lacks) and len(lacks) >= len(supervisors) and all(lack.is_stuck for lack in lacks),
-        workers=tuple(sorted(workers, key=lambda worker: worker.worker_id)),
-    )
-
-
-def _lacks(name: tuple[str, str], supervisors: Sequence[Supervision]) -> list[Lack]:
+def _lacks(name: Name, supervisors: Sequence[Supervision]) -> list[Lack]:
     if not supervisors:
         return [Lack(sentence="no supervisor is running: start `turnout supervisor`", is_stuck=True)]
     told = ((one, one.lacks.get(" ".join(name))) for one in supervisors)

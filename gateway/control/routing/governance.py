@@ -23,7 +23,6 @@ from gateway.contract.route import Route, problems_of
 from gateway.contract.standing import Standing
 from gateway.contract.version import Version
 from gateway.control.parts import Parts
-from gateway.control.routing.stored import readable
 from gateway.core.broken import Broken
 from gateway.core.dossier import dossier, dossier_hash
 from gateway.core.evidence.compare import compare
@@ -89,11 +88,7 @@ async def broken_by_removal(parts: Parts, model: str, version: str) -> tuple[Bro
 
 async def kept_against(parts: Parts, policy: Policy) -> list[str]:
     """Routes that keep records as this policy does not allow, from before it was written."""
-    found = await parts.documents.all(keys.route_field(""))
-    read = [
-        readable(field.removeprefix(keys.route_field("")), envelope.doc) for field, envelope in found.items()
-    ]
-    return routes_against(policy, [route for route, _ in read if route is not None])
+    return routes_against(policy, list((await parts.steerings.read()).readable_routes().values()))
 
 
 async def broken_by_alias(

@@ -16,6 +16,7 @@ from gateway.core.evidence.statistics import (
     EVERYTHING,
     Interval,
     difference,
+    latency_bound_us,
     latency_quantile,
     mean_interval,
     needed,
@@ -229,6 +230,17 @@ def test_a_quantile_is_the_bound_of_the_bucket_that_holds_it() -> None:
         assert quantile is not None
         assert true <= quantile.value_us <= 1.19 * true
         assert quantile.interval.low < true <= quantile.interval.high
+
+
+def test_a_quantile_without_its_interval_is_the_same_value() -> None:
+    draw = random.Random(7)
+    for _ in range(200):
+        buckets = [draw.choice((0, 0, 1, draw.randrange(500))) for _ in range(BUCKETS)]
+        for share in (0.5, 0.9, 0.99):
+            quantile = latency_quantile(buckets, share, alpha=0.05)
+            assert quantile is not None
+            assert latency_bound_us(buckets, share) == quantile.value_us
+    assert latency_bound_us([0] * BUCKETS, 0.5) is None
 
 
 def test_a_quantile_beyond_the_last_bound_has_no_upper_end() -> None:
