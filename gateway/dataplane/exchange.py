@@ -4,6 +4,9 @@ Everything happens in callbacks of the loop, without a task. An exchange ends ex
 or given up because its client went away. From `_enter` to its end it holds one place at its version, or waits
 for one.
 
+One class, since every step of the way changes the one state of an exchange, and a call more is a part of what
+a request costs. What needs no such state is apart: `lane`, `lines`, `notes`.
+
 Must not know: Redis, how bytes are parsed. Created by `protocol` for every inference request.
 """
 

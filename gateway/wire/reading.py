@@ -158,6 +158,7 @@ class Reading:
         if self.parked is not None:
             self.parked.body.drop()
             self.parked = None
+        del self.parser  # which knows this, and so would keep it and the connection
 
     # -- parser callbacks -------------------------------------------------------------------------------
 
@@ -268,6 +269,7 @@ class Reading:
             owner.keep_alive = received.keep_alive
             self.parked = Parked(received, body)
             self.body = Body()
+            self.body.size = body.size  # until the next one begins, as behind a request that is not parked
 
     # -- large bodies -----------------------------------------------------------------------------------
 
