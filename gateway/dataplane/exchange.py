@@ -4,6 +4,9 @@ Everything happens in callbacks of the loop, without a task. An exchange ends ex
 or given up because its client went away. From `_enter` to its end it holds one place at its version, or waits
 for one.
 
+One class, since every step of the way changes the one state of an exchange, and a call more is a part of what
+a request costs. What needs no such state is apart: `lane`, `lines`, `notes`.
+
 Must not know: Redis, how bytes are parsed. Created by `protocol` for every inference request.
 """
 
@@ -14,65 +17,30 @@ from time import perf_counter, time
 from gateway.contract import headers as h
 from gateway.contract.errors import is_versions_fault
 from gateway.contract.latency import BOUNDS_US
-from gateway.contract.names import is_prediction_id
-from gateway.contract.record import MAX_SAMPLE_BYTES, SLICES_SUFFIX
 from gateway.contract.reply import PLAIN_JSON
 from gateway.core.decide import decide
 from gateway.core.split import REMEMBERED_BYTES
-from gateway.dataplane.incidents import Incidents
+from gateway.dataplane.lane import Lane
+from gateway.dataplane.lines import (
+    NOTABLE,
+    THOUSANDTHS,
+    forwarded_lines,
+    reply_head,
+    returned_lines,
+    wrong_wish,
+)
 from gateway.dataplane.outputs import output_of
-from gateway.dataplane.pins import PinCounts
 from gateway.dataplane.recorder import NOTHING
-from gateway.dataplane.shadower import Shadower
 from gateway.dataplane.table import JSON_LINE, Entry, Target
-from gateway.dataplane.tally import Tallies
-from gateway.dataplane.units import mark_unit, note_unit
 from gateway.upstream.admission import Admission
-from gateway.upstream.connection import Connection, Failure
+from gateway.upstream.outcome import Attempt, Failure
 from gateway.upstream.worker import Worker
 from gateway.wire.protocol import SMALL_BYTES, HttpProtocol
 from gateway.wire.replies import STATUS_LINE, error_body, error_head
 from gateway.wire.room import Room
 
-_AGAIN = frozenset(
-    {b"overloaded", b"draining", b"not_ready"}
-)  # a worker's refusals that another may not share
-_REPLY_HEADERS = (b"content-type", h.JSON_LENGTH, b"retry-after", h.ERROR)
-
-
-# Request headers that need a second look; most requests have none of them.
-NOTABLE = frozenset({h.TIMEOUT_MS, h.PREDICTION_ID, b"content-encoding", *h.PASSED_TO_WORKER}) - {
-    b"content-type"
-}
-
-
+_AGAIN = frozenset({b"overloaded", b"draining", b"not_ready"})  # refusals that another worker may not share
 OWN_ID = h.PREDICTION_ID
-THOUSANDTHS = tuple(b"%03d" % number for number in range(1000))  # formatting them costs five times as much
-
-
-class Lane:
-    """What the exchanges of one process share."""
-
-    __slots__ = ("in_flight", "incidents", "pins", "queues", "room", "shadower", "tallies")
-
-    def __init__(self, tallies: Tallies, shadower: Shadower, room: Room, pins: PinCounts) -> None:
-        self.room = room  # for large replies
-        self.pins = pins
-        self.tallies = tallies
-        self.shadower = shadower
-        self.in_flight: dict[Exchange, None] = {}
-        self.incidents = Incidents()
-        self.queues: set[Admission] = set()  # in which somebody waits, or did
-
-    def expire(self, now: float) -> None:
-        """Answer whatever is past its deadline or its time in a queue; `now` by `time.perf_counter`."""
-        for exchange in [exchange for exchange in self.in_flight if exchange.deadline <= now]:
-            if not exchange.is_over:  # its turn may have come with the place of one before it
-                exchange.expired()
-        for queue in list(self.queues):
-            queue.expire(now)
-            if not queue.waiting:
-                self.queues.discard(queue)
 
 
 class Exchange:
@@ -84,7 +52,7 @@ class Exchange:
     def __init__(self, lane: Lane, client: HttpProtocol) -> None:
         self.lane = lane
         self.client = client
-        self.connection: Connection | None = None
+        self.connection: Attempt | None = None
         self.is_over = True
         self.has_place = False
         self.entry: Entry
@@ -133,7 +101,7 @@ class Exchange:
             else:
                 self.forwarded = b"" if kind is None else b"content-type: %b\r\n" % kind
         else:
-            if (problem := _problem(headers)) is not None:
+            if (problem := wrong_wish(headers)) is not None:
                 self._reject(*problem)
                 return
             if h.TIMEOUT_MS in headers:
@@ -224,7 +192,7 @@ class Exchange:
             told = headers.get(h.WORKER_TIME, b"")
             output = output_of(headers, body, self.target.output, is_foreign=not self.worker.digest12)
             worker_us = int(told) if told.isdigit() and len(told) <= 10 else 0
-            self.on_plain(worker_us, output, body, STATUS_LINE[200] + _passed(headers))
+            self.on_plain(worker_us, output, body, STATUS_LINE[200] + returned_lines(headers))
         elif status == 503 and headers.get(h.ERROR) in _AGAIN and self._retry():
             return
         else:
@@ -354,7 +322,7 @@ class Exchange:
                 size,
             )
         else:
-            self.client.reply(_reply_head(first, head, prediction_id, gateway_us, worker_us), body)
+            self.client.reply(reply_head(first, head, prediction_id, gateway_us, worker_us), body)
         worker.failures = 0
         worker.answers += 1
         worker.answers_us += (now - self.sent) * 1e6
@@ -368,10 +336,9 @@ class Exchange:
         admission.active -= 1
         if admission.waiting:
             admission.admit()
-        if target.units is not None:
-            note_unit(target.units, entry.compiled, self.headers)
-        if entry.slicer is not None:
-            entry.slicer.count(self.headers, target.version, "ok")
+        notes = entry.notes
+        if notes is not None:
+            notes.answered(self.headers, target.version)
         if entry.record_share >= 1 or random() < entry.record_share:
             if output is None:
                 kind, said = NOTHING
@@ -393,18 +360,8 @@ class Exchange:
                     said,
                 ),
             )
-            if (
-                entry.keeps_bodies
-                and len(self.body) <= MAX_SAMPLE_BYTES
-                and h.JSON_LENGTH not in self.headers
-            ):
-                recorder.held().request = self.body
-            if entry.feature_share and random() < entry.feature_share:
-                recorder.note_input(target.version, self.body, self.headers.get(h.JSON_LENGTH))
-            if entry.slicer is not None:
-                recorder.add(bucket, field + SLICES_SUFFIX, entry.slicer.text(self.headers))
-            if entry.keeps_units:
-                mark_unit(recorder, bucket, field, entry.compiled, self.headers)
+            if notes is not None:
+                notes.recorded(self.headers, target.version, self.body, bucket=bucket, field=field)
             if entry.shadows:
                 self.lane.shadower.copy(
                     entry, self.headers, self.forwarded, self.body, target, bucket, field, output
@@ -432,8 +389,8 @@ class Exchange:
         if is_versions_fault(code):
             about = {"attempt": self.attempts, "error": code}
             self.lane.incidents.say("a prediction of", target, self.headers, about)
-        if self.entry.slicer is not None:
-            self.entry.slicer.count(self.headers, target.version, f"e:{code}")
+        if self.entry.notes is not None:
+            self.entry.notes.failed(self.headers, target.version, code)
 
     def _relay_error(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
         """A worker's own error is passed on: the caller's fault as it is, a bug of the worker as 502."""
@@ -442,7 +399,7 @@ class Exchange:
             status = 502
         code = headers.get(h.ERROR, b"bad_upstream" if status >= 500 else b"bad_request")
         self._count_error(code.decode("latin-1")[:32])
-        head = STATUS_LINE.get(status, STATUS_LINE[502]) + _passed(headers)
+        head = STATUS_LINE.get(status, STATUS_LINE[502]) + returned_lines(headers)
         if h.ERROR not in headers:
             head += b"turnout-error: " + code + b"\r\n"
         self.client.reply(head + self.target.said(self.reason), body)
@@ -461,45 +418,3 @@ class Exchange:
         self.is_over = True
         self.lane.tallies.rejected[code] += 1
         self.client.reply_error(code, message)
-
-
-def _reply_head(first: bytes, head: bytes, prediction_id: bytes, gateway_us: int, worker_us: int) -> bytes:
-    """Of an answer that is large, or that a worker says more about; `head` begins with `PLAIN_JSON`."""
-    return b"%b%b%b\r\nserver-timing: gateway;dur=%d.%b, worker;dur=%d.%b\r\n" % (
-        first,
-        head[len(PLAIN_JSON) :],
-        prediction_id,
-        gateway_us // 1000,
-        THOUSANDTHS[gateway_us % 1000],
-        worker_us // 1000,
-        THOUSANDTHS[worker_us % 1000],
-    )
-
-
-def _problem(headers: dict[bytes, bytes]) -> tuple[str, str] | None:
-    """What is wrong with a client's wishes: code and sentence."""
-    timeout_ms = headers.get(h.TIMEOUT_MS, b"1")
-    if len(timeout_ms) > 7 or not timeout_ms.isdigit() or int(timeout_ms) == 0:
-        return "bad_request", "turnout-timeout-ms must be a whole number of milliseconds above 0."
-    if not is_prediction_id(headers.get(h.PREDICTION_ID, b"none").decode("latin-1")):
-        return (
-            "bad_request",
-            "turnout-prediction-id must be 1 to 64 letters, digits and ._:- and not begin with ._:-",
-        )
-    if b"content-encoding" in headers:
-        return "unsupported_media_type", "Bodies must not be compressed: send them as they are."
-    return None
-
-
-def forwarded_lines(headers: dict[bytes, bytes]) -> bytes:
-    """The client's headers that a worker gets."""
-    lines = b""
-    for name in h.PASSED_TO_WORKER:
-        if name in headers:
-            lines += b"%b: %b\r\n" % (name, headers[name])
-    return lines
-
-
-def _passed(headers: dict[bytes, bytes]) -> bytes:
-    """A worker's reply headers that a client gets."""
-    return b"".join(b"%b: %b\r\n" % (name, headers[name]) for name in _REPLY_HEADERS if name in headers)

@@ -12,8 +12,9 @@ import asyncio
 from time import perf_counter
 
 from gateway.contract.reply import PLAIN_JSON
-from gateway.dataplane.exchange import Exchange, Lane
-from gateway.upstream.connection import Connection, Failure
+from gateway.dataplane.exchange import Exchange
+from gateway.dataplane.lane import Lane
+from gateway.upstream.outcome import Attempt, Failure
 from gateway.upstream.worker import Worker
 from gateway.wire.protocol import HttpProtocol
 from gateway.wire.room import Room
@@ -28,7 +29,7 @@ class Second:
         self.hedged = hedged
         self.worker = worker
         self.sent = sent
-        self.connection: Connection | None = None
+        self.connection: Attempt | None = None
         self.is_over = False
 
     @property

@@ -19,9 +19,9 @@ from gateway import __version__
 from gateway.contract.errors import UpstreamError
 from gateway.dataplane.app import Surface, build_app
 from gateway.dataplane.door import Door
-from gateway.dataplane.exchange import Lane
 from gateway.dataplane.feedback import FeedbackIntake
 from gateway.dataplane.follower import Follower, Identity
+from gateway.dataplane.lane import Lane
 from gateway.dataplane.metrics import (
     Accuracies,
     count_pins,

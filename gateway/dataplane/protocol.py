@@ -5,8 +5,9 @@ from typing import ClassVar
 from gateway.contract.errors import CallerError
 from gateway.contract.headers import VERSION
 from gateway.dataplane.door import Door
-from gateway.dataplane.exchange import Exchange, Lane
+from gateway.dataplane.exchange import Exchange
 from gateway.dataplane.hedge import Hedged
+from gateway.dataplane.lane import Lane
 from gateway.dataplane.table import Entry, Table
 from gateway.wire.protocol import HttpProtocol
 from gateway.wire.replies import error_body, error_head

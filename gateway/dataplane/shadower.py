@@ -21,7 +21,7 @@ from gateway.dataplane.recorder import NOTHING
 from gateway.dataplane.settings import GatewaySettings
 from gateway.dataplane.table import Entry, Target
 from gateway.dataplane.tally import Tallies
-from gateway.upstream.connection import Connection, Failure
+from gateway.upstream.outcome import Attempt, Failure
 from gateway.upstream.worker import Worker
 from gateway.wire.room import Room
 
@@ -169,7 +169,7 @@ class Copy:
         self.bucket = bucket
         self.field = field
         self.output = output
-        self.connection: Connection | None = None
+        self.connection: Attempt | None = None
         self.worker: Worker | None = None
         self.is_over = False
         self.started = perf_counter()

@@ -21,9 +21,9 @@ from gateway.core.compile import EMPTY, Snapshot
 from gateway.core.decide import CompiledRoute, CompiledShadow, compile_route
 from gateway.core.kept import Model
 from gateway.core.retry import RetryBudget
+from gateway.dataplane.notes import Counting, Notes, notes_for
 from gateway.dataplane.outputs import output_named
 from gateway.dataplane.recorder import ModelRecorder, Recorder
-from gateway.dataplane.slicer import Slicer
 from gateway.dataplane.tally import Tallies, Tally
 from gateway.upstream.pool import Pool, PoolSet
 
@@ -38,8 +38,7 @@ class Target:
 
     __slots__ = (
         "announcement", "concurrency", "kind", "kind_code", "model", "output", "pool", "record_head",
-        "reply_heads", "revision", "shadow_tally", "table", "tally", "units", "upstream_head", "usual_head",
-        "version",
+        "reply_heads", "revision", "shadow_tally", "table", "tally", "upstream_head", "usual_head", "version",
     )  # fmt: skip
     pool: Pool
     tally: Tally
@@ -72,7 +71,6 @@ class Target:
         self.usual_head = self.head(JSON_LINE, max(1, round(timeout_s * 1000)))
         self.record_head = f'["{version}",{revision},'.encode()
         self.reply_heads: dict[str, bytes] = {}
-        self.units: set[bytes] | None = None  # whom it answered; None: nobody wants to know
 
     if not TYPE_CHECKING:  # which would take it for leave to read any attribute
 
@@ -121,10 +119,9 @@ class Entry:
     """One model's route, ready to serve."""
 
     __slots__ = (
-        "attempts", "budget", "compiled", "earn", "fallback", "feature_share", "hedge_s", "is_routed",
-        "keeps_bodies", "keeps_units", "model", "paths", "reason_codes", "record_share", "recorder",
-        "remembered", "retired", "shadows", "slicer", "source", "targets", "timeout_s", "tolerance",
-        "unit_header",
+        "attempts", "budget", "compiled", "earn", "fallback", "hedge_s", "is_routed", "keeps_bodies", "model",
+        "notes", "paths", "reason_codes", "record_share", "recorder", "remembered", "retired", "shadows",
+        "source", "targets", "timeout_s", "tolerance", "unit_header",
     )  # fmt: skip
 
     def __init__(
@@ -137,7 +134,7 @@ class Entry:
         retired: dict[str, str],
         budget: RetryBudget,
         recorder: ModelRecorder,
-        slicer: Slicer | None,
+        notes: Notes | None,
     ) -> None:
         route = compiled.route
         self.model = route.model
@@ -163,12 +160,10 @@ class Entry:
         self.record_share = route.record.percent / 100
         self.recorder = recorder
         recorder.ttl_s = route.record.ttl_s
-        recorder.bucket_size = bucket_size(len(self.shadows) + (slicer is not None) + route.record.units)
-        self.slicer = slicer
-        self.keeps_bodies = route.record.bodies
-        self.keeps_units = route.record.units
-        self.feature_share = 0.0 if route.record.features is None else route.record.features.percent / 100
+        recorder.bucket_size = bucket_size(len(self.shadows) + bool(route.record.slices) + route.record.units)
         recorder.features = route.record.features
+        self.keeps_bodies = route.record.bodies
+        self.notes = notes  # None: the route wants nothing but records
 
     def refusal(self, version: str) -> tuple[str, str]:
         """Code and sentence for a version that does not answer here."""
@@ -265,10 +260,10 @@ class Table:
             for version in (registered.keys() | compiled.route.versions()) - retired.keys()
         }
         last = self.entries.get(name)
-        slices = compiled.route.record.slices
-        if (counting := compiled.route.counting) is not None and counting.version in targets:
-            units = self.recorder.of(name).units_of(counting.rollout_id, counting.version)
-            targets[counting.version].units = units
+        recorder = self.recorder.of(name)
+        counting = None
+        if (asked := compiled.route.counting) is not None and asked.version in targets:
+            counting = Counting(asked.version, recorder.units_of(asked.rollout_id, asked.version))
         return Entry(
             compiled,
             is_routed=is_routed,
@@ -276,6 +271,6 @@ class Table:
             targets=targets,
             retired=retired,
             budget=RetryBudget() if last is None else last.budget,
-            recorder=self.recorder.of(name),
-            slicer=Slicer(slices, self.tallies.slices_of[name]) if slices else None,
+            recorder=recorder,
+            notes=notes_for(compiled, recorder, tallies=self.tallies, counting=counting),
         )

@@ -13,14 +13,16 @@ from typing import ClassVar
 
 from gateway.contract.errors import STATUS_OF, is_versions_fault
 from gateway.contract.reply import PLAIN_JSON
-from gateway.dataplane.exchange import OWN_ID, Exchange, Lane, forwarded_lines
+from gateway.dataplane.exchange import OWN_ID, Exchange
 from gateway.dataplane.hedge import Hedged, Second
+from gateway.dataplane.lane import Lane
+from gateway.dataplane.lines import forwarded_lines
 from gateway.dataplane.protocol import GatewayProtocol
 from gateway.dataplane.table import Entry
 from gateway.traces.context import TRACEPARENT, TRACESTATE, parse, traceparent
 from gateway.traces.export import Exporter
 from gateway.traces.span import Kind, Span
-from gateway.upstream.connection import Failure
+from gateway.upstream.outcome import Failure
 from gateway.upstream.worker import Worker
 from gateway.wire.protocol import HttpProtocol
 

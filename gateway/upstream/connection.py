@@ -13,7 +13,6 @@ Must not know: who asked, what happens after a failure. Used by `pool`.
 """
 
 import asyncio
-from enum import StrEnum
 from itertools import count
 from typing import Protocol
 
@@ -21,8 +20,9 @@ import httptools
 
 from gateway.contract import headers as h
 from gateway.contract.reply import match_plain
-from gateway.wire.filling import Filling
-from gateway.wire.room import FREE_BYTES, Held, Room, Waiting
+from gateway.upstream.outcome import Failure, Receiver
+from gateway.wire.body import Body, behind_head
+from gateway.wire.room import FREE_BYTES, Held, Room
 
 MAX_HEAD_HEADERS = 100
 MAX_HEAD_BYTES = 32 * 1024
@@ -31,38 +31,6 @@ FRAMING_PER_BYTE = 8  # chunks of one byte cost five more; beyond that it is ext
 MAX_INTERIM = 4  # 1xx replies that are put up with before the final one
 
 _tokens = count(1)
-
-
-class Failure(StrEnum):
-    """Why an attempt brought no answer."""
-
-    REFUSED = "refused"  # nothing listens there
-    UNREACHABLE = "unreachable"  # no connection could be made in time
-    STALE = "stale"  # a kept-alive connection had been closed by the worker before any byte came back
-    RESET = "reset"  # the connection broke
-    GARBAGE = "garbage"  # not an answer by the rules above
-    MISMATCH = "mismatch"  # an answer, but not to this attempt or not of this version
-    BUSY = "busy"  # no further connection may be opened, to this worker or by this process
-    NO_ROOM = "no room"  # the reply is large, and too many of them are held
-
-
-class Receiver(Protocol):
-    """Who waits for the outcome of an attempt; exactly one of the three is called, once, unless `is_over`."""
-
-    connection: "Connection | None"  # set while the attempt is on the wire
-    is_over: bool  # nobody waits any more
-
-    @property
-    def room(self) -> Room:
-        """For large replies."""
-
-    def on_plain(self, worker_us: int, output: bytes | None, body: bytes) -> None:
-        """A Turnout worker's answer with status 200 and a JSON body."""
-
-    def on_reply(self, status: int, headers: dict[bytes, bytes], body: bytes) -> None:
-        """Any other complete answer."""
-
-    def on_failure(self, failure: Failure) -> None: ...
 
 
 class Owner(Protocol):
@@ -80,9 +48,9 @@ class Owner(Protocol):
 
 class Connection(asyncio.Protocol):
     __slots__ = (
-        "body_bytes", "chunks", "expected", "fields", "filling", "got_bytes", "has_extra", "header_count",
-        "held", "interim", "is_closed", "is_done", "is_framed", "is_unused", "keep_alive", "large_bytes",
-        "owner", "parser", "problem", "receiver", "transport", "uses", "waiting", "wire_bytes",
+        "body", "expected", "fields", "got_bytes", "has_extra", "header_count", "interim", "is_closed",
+        "is_done", "is_framed", "is_unused", "keep_alive", "owner", "parser", "problem", "receiver",
+        "transport", "uses", "wire_bytes",
     )  # fmt: skip
 
     def __init__(self, owner: Owner) -> None:
@@ -97,19 +65,14 @@ class Connection(asyncio.Protocol):
         self.expected = b""
         self.got_bytes = False
         self.has_extra = False
-        self.held: Held | None = None  # the large body that is being read
-        self.filling: Filling | None = None
-        self.waiting: Waiting | None = None  # for room; the socket is not read meanwhile
+        self.body = Body()  # of an answer that is not plain
         self._begin()
 
     def _begin(self) -> None:
         self.fields: dict[bytes, bytes] = {}
-        self.chunks: list[bytes | memoryview] = []
+        self.body.begin()
         self.header_count = 0
         self.wire_bytes = 0  # of an answer that is not complete yet
-        self.body_bytes = 0
-        self.large_bytes = 0  # the length of a body that needs room; 0: it is small, or its length unknown
-        self.held = None
         self.interim = 0
         self.is_done = False
         self.is_framed = False
@@ -137,7 +100,7 @@ class Connection(asyncio.Protocol):
         if not self.is_closed:
             self.receiver = None
             self.is_closed = True
-            self._drop_body()
+            self.body.drop()
             self.transport.abort()
             self.owner.closed(self, was_busy=True)
 
@@ -184,7 +147,7 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(Failure.GARBAGE)
             return
-        if self.large_bytes and not self.problem:
+        if self.body.large_bytes and not self.problem:
             self._ask_for_room(receiver.room)
         elif self.is_done:
             self._deliver()
@@ -192,8 +155,8 @@ class Connection(asyncio.Protocol):
             self._fail(Failure.GARBAGE)
         else:
             self.wire_bytes += len(data)
-            framing_bytes = self.wire_bytes - self.body_bytes
-            if framing_bytes > MAX_HEAD_BYTES + FRAMING_PER_BYTE * self.body_bytes:
+            body_bytes = self.body.size
+            if self.wire_bytes - body_bytes > MAX_HEAD_BYTES + FRAMING_PER_BYTE * body_bytes:
                 self._fail(Failure.GARBAGE)
 
     def _deliver(self) -> None:
@@ -206,24 +169,21 @@ class Connection(asyncio.Protocol):
         if self.owner.digest12 and fields.get(h.ATTEMPT) != self.expected:
             self._fail(Failure.MISMATCH)
             return
-        if self.held is not None:
-            body = self.held.as_body()
-        else:
-            chunks = self.chunks
-            body = bytes(chunks[0]) if len(chunks) == 1 else b"".join(chunks)
+        is_large = self.body.large_bytes > 0
+        body = self.body.whole()
         receiver, self.receiver = self.receiver, None
         is_reusable = self.keep_alive and not self.has_extra
         assert receiver is not None
         receiver.connection = None
         if is_reusable:
-            if self.large_bytes:  # the parser may never have seen the end of it
+            if is_large:  # the parser may never have seen the end of it
                 self.parser = httptools.HttpResponseParser(self)
             self._begin()
             self.got_bytes = False
             self.owner.idle_again(self)
         else:
             self.is_closed = True
-            self._drop_body()
+            self.body.drop()
             self.transport.abort()
             self.owner.closed(self, was_busy=True)
         receiver.on_reply(status, fields, body)
@@ -233,7 +193,7 @@ class Connection(asyncio.Protocol):
         if self.is_closed:
             return
         self.is_closed = True
-        self._drop_body()
+        self.body.drop()
         self.transport.abort()
         receiver, self.receiver = self.receiver, None
         self.owner.closed(self, was_busy=receiver is not None)
@@ -244,59 +204,45 @@ class Connection(asyncio.Protocol):
     # -- large bodies -----------------------------------------------------------------------------------
 
     def _feed_head(self, data: bytes) -> None:
-        """The parser copies what it hands over: of a large body it gets the head alone."""
-        end = data.find(b"\r\n\r\n") + 4
-        if end < 4:
-            self.parser.feed_data(data)
-            return
-        self.parser.feed_data(data[:end])
-        rest = memoryview(data)[end:]
-        if self.large_bytes and not self.problem and len(rest) <= self.large_bytes:
+        head, rest = behind_head(data)
+        self.parser.feed_data(head)
+        body = self.body
+        if body.large_bytes and not self.problem and len(rest) <= body.large_bytes:
             self.on_body(rest)
-            if self.body_bytes == self.large_bytes:
+            if body.size == body.large_bytes:
                 self.on_message_complete()
         else:
             self.parser.feed_data(rest)
 
     def _ask_for_room(self, room: Room) -> None:
-        held = room.take(self.large_bytes, self.large_bytes)
+        body = self.body
+        held = room.take(body.large_bytes, body.large_bytes)
         if held is not None:
-            self._told(held)
+            self._has_room(held)
         else:
             self.transport.pause_reading()
-            self.waiting = room.wait(self.large_bytes, self.large_bytes, self._told)
+            body.wait(room, body.large_bytes, self._told)
 
     def _told(self, held: Held | None) -> None:
-        """There is room, or there was none in time."""
-        was_paused, self.waiting = self.waiting is not None, None
+        """The wait is over, with room or without."""
+        self.body.waiting = None
         if held is None:
             self._fail(Failure.NO_ROOM)
-            return
-        chunks, self.chunks = self.chunks, []
-        held.put_all(chunks)
-        self.held = held
-        if was_paused:
+        else:
             self.transport.resume_reading()
+            self._has_room(held)
+
+    def _has_room(self, held: Held) -> None:
+        self.body.hold(held)
         if self.is_done:
             self._deliver()
         else:
-            self.filling = Filling(self, held)
+            self.body.fill(self, self._filled)
 
-    def filled(self) -> None:
-        self.filling = None
-        self.is_done = True
-        self.keep_alive = self.parser.should_keep_alive()
+    def _filled(self) -> None:
+        self.body.filling = None
+        self.on_message_complete()
         self._deliver()
-
-    def _drop_body(self) -> None:
-        self.chunks = []
-        self.held = None
-        if self.waiting is not None:
-            self.waiting.leave()
-            self.waiting = None
-        if self.filling is not None:
-            filling, self.filling = self.filling, None
-            filling.stop()
 
     # -- parser -----------------------------------------------------------------------------------------
 
@@ -332,30 +278,20 @@ class Connection(asyncio.Protocol):
         if self.header_count > MAX_HEAD_HEADERS or length > MAX_BODY_BYTES:
             self.problem = True
         elif length > FREE_BYTES:
-            self.large_bytes = length
+            self.body.large_bytes = length
 
-    def on_body(self, body: bytes | memoryview) -> None:
+    def on_body(self, chunk: bytes | memoryview) -> None:
         if self.has_extra:
             return
-        self.body_bytes += len(body)
-        if self.body_bytes > MAX_BODY_BYTES:
+        body = self.body
+        if body.size + len(chunk) > MAX_BODY_BYTES:
             self.problem = True
-        elif self.problem:
+        if self.problem:
             return
-        elif self.held is not None:
-            self.held.grow(body)
-        else:
-            self.chunks.append(body)
-            if self.body_bytes > FREE_BYTES and not self.large_bytes:
-                self._hold_chunks()
-
-    def _hold_chunks(self) -> None:
-        """A body of unknown length has become large."""
-        assert self.receiver is not None
-        self.held = Held(self.receiver.room, 0, 0)
-        for chunk in self.chunks:
-            self.held.grow(chunk)
-        self.chunks = []
+        body.add(chunk)
+        if body.size > FREE_BYTES and body.held is None and not body.large_bytes:
+            assert self.receiver is not None
+            body.hold(Held(self.receiver.room, 0, 0))  # its length was not told: counted as it grows
 
     def on_message_complete(self) -> None:
         if self.has_extra:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from gateway.contract.pool import Lease
 from gateway.contract.record import worker_tail
 from gateway.core.health import Trust
-from gateway.upstream.connection import Connection, Failure, Receiver
+from gateway.upstream.connection import Connection
+from gateway.upstream.outcome import Failure, Receiver
 
 CONNECT_S = 0.25
 MAX_CONNECTIONS = 1024  # the last resort; a route's limit for each worker comes long before

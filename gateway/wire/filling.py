@@ -4,23 +4,18 @@ While a large body comes, this stands in for the connection's protocol: the kern
 nothing is parsed, split or joined (measured with 1 MiB bodies: a third of the CPU of parsing and joining
 them). It takes not one byte more than the body has; whatever follows is the connection's own again.
 
-Used by `protocol` and `gateway.upstream`.
+Must not know: heads, room. Made by `body`.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
-
-from gateway.wire.room import Held
 
 
 class Fillable(Protocol):
-    """The connection: a protocol of asyncio that is told when its body is complete."""
+    """The connection: a protocol of asyncio."""
 
     transport: Any
-    body_bytes: int  # so much of the body has come
-
-    def filled(self) -> None:
-        """The body is complete; bytes come to the connection again."""
 
     def eof_received(self) -> bool | None: ...
 
@@ -31,15 +26,21 @@ class Fillable(Protocol):
     def resume_writing(self) -> None: ...
 
 
+class Sized(Protocol):
+    size: int  # so much of the body has come
+
+
 class Filling(asyncio.BufferedProtocol):
     """Made when a part of the body is in the buffer already; begins at once."""
 
-    __slots__ = ("back", "length", "view")
+    __slots__ = ("back", "body", "filled", "view")
 
-    def __init__(self, back: Fillable, held: Held) -> None:
+    def __init__(self, back: Fillable, body: Sized, buffer: bytearray, filled: Callable[[], None]) -> None:
+        """`filled`: called when the body is complete, and bytes come to the connection again."""
         self.back = back
-        self.view: memoryview | None = memoryview(held)
-        self.length = len(held)
+        self.body = body
+        self.view: memoryview | None = memoryview(buffer)
+        self.filled = filled
         _read_by(back.transport, self)
 
     def stop(self) -> None:
@@ -49,14 +50,14 @@ class Filling(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         assert self.view is not None
-        return self.view[self.back.body_bytes :]
+        return self.view[self.body.size :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        back = self.back
-        back.body_bytes += nbytes
-        if back.body_bytes == self.length:
+        assert self.view is not None
+        self.body.size += nbytes
+        if self.body.size == len(self.view):
             self.stop()
-            back.filled()
+            self.filled()
 
     def eof_received(self) -> bool | None:
         return self.back.eof_received()

@@ -8,7 +8,7 @@ leave no cycle that holds one (tests count with the garbage collector off).
 Who finds no room waits in line, first in first out, for a limited time. One body always fits into an empty
 room, however large it is: limits of single bodies are not decided here. For one thread only.
 
-Used by `protocol` for requests and by `gateway.upstream` for replies.
+Must not know: connections, what a body is part of. Used by `body`, for requests and for replies.
 """
 
 import asyncio
@@ -106,21 +106,19 @@ class Held(bytearray):
         self.room.give_back(surplus)
 
     def put(self, at: int, chunk: bytes | memoryview) -> None:
+        """What goes beyond what was asked for cannot be refused any more, and is counted without asking."""
         self[at : at + len(chunk)] = chunk
+        beyond = len(self) - self.charged
+        if beyond > 0:
+            self.charged += beyond
+            self.room.used_bytes += beyond
 
-    def put_all(self, chunks: list[bytes | memoryview]) -> int:
-        """From the beginning; gives how many bytes they are."""
+    def put_all(self, chunks: list[bytes | memoryview]) -> None:
+        """From the beginning."""
         at = 0
         for chunk in chunks:
             self.put(at, chunk)
             at += len(chunk)
-        return at
-
-    def grow(self, more: bytes | memoryview) -> None:
-        """Add to a body that cannot be refused any more: counted without asking."""
-        self.extend(more)
-        self.charged += len(more)
-        self.room.used_bytes += len(more)
 
     def as_body(self) -> bytes:
         """Itself. Bodies are read, sliced, measured and written, and a bytearray does that as bytes do."""

@@ -15,7 +15,8 @@ from random import Random
 
 import pytest
 
-from gateway.upstream.connection import Connection, Failure
+from gateway.upstream.connection import Connection
+from gateway.upstream.outcome import Failure
 from tests.dataplane.conftest import Turnout
 from tests.faults.conftest import all_end, proxied, request
 from tests.proxy import PLAIN, End, Proxy, Way, Ways

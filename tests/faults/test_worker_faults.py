@@ -13,7 +13,8 @@ import orjson
 import pytest
 
 from gateway.contract import keys
-from gateway.upstream.connection import Connection, Failure
+from gateway.upstream.connection import Connection
+from gateway.upstream.outcome import Failure
 from loadtests.client import Load
 from tests.dataplane.conftest import Turnout
 from tests.faults.conftest import PATH, begin, proxied, request

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from gateway.upstream.connection import Connection, Failure
+from gateway.upstream.outcome import Attempt, Failure
 from gateway.upstream.pool import Pool
 from gateway.wire.room import Room
 from tests.scripted import DIGEST, Call, Script, ScriptedWorker, usual
@@ -21,7 +21,7 @@ class Waiter:
     """A receiver that remembers what it was told."""
 
     def __init__(self) -> None:
-        self.connection: Connection | None = None
+        self.connection: Attempt | None = None
         self.is_over = False
         self.outcomes: list[Outcome] = []
         self.room = Room()

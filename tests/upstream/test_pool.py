@@ -6,7 +6,7 @@ import pytest
 
 from gateway.contract.pool import WorkerState
 from gateway.core import health
-from gateway.upstream.connection import Failure
+from gateway.upstream.outcome import Failure
 from gateway.upstream.pool import Pool, PoolSet
 from tests.scripted import ScriptedWorker
 from tests.sockets import eventually

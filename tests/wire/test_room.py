@@ -4,6 +4,7 @@ import asyncio
 import functools
 import gc
 import random
+import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, ParamSpec
@@ -242,6 +243,22 @@ async def test_a_reply_counts_until_a_slow_client_has_read_it() -> None:
     assert (await raw.reply())[2] == body
     await world.is_used(0)
     raw.close()
+    await world.end()
+
+
+@pytest.mark.parametrize("size", [10, 200 * KIB])
+@pytest.mark.parametrize("way", [sized, chunked])
+@on_uvloop
+async def test_a_closed_connection_is_gone_without_the_collector(size: int, way: Way) -> None:
+    world = await start(10_000 * KIB)
+    raw = await world.open()
+    raw.send(way("/mirror", BODY[:size]) + way("/mirror", BODY[:size])[:-1])
+    assert (await raw.reply())[0] == 200
+    (connection,) = world.server.connections
+    left = weakref.ref(connection)
+    del connection
+    raw.close()
+    await eventually(lambda: left() is None)
     await world.end()
 
 
