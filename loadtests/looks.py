@@ -58,7 +58,7 @@ async def fill(redis: Redis, models: int) -> None:
     await fill_registry(redis, models=models)
     documents = Documents(redis)
     wish = Wanted(workers=1, keep=Keep.NEEDED).model_dump(mode="json")
-    leases: dict[str, str] = {}
+    leases: dict[Any, Any] = {}
     for number, name in enumerate(_names(models)):
         wishes = [Change(keys.wanted_field(name, str(one)), wish, 0) for one in range(VERSIONS)]
         for changes in ([*wishes, _route(name, "0")], [_route(name, "1")]):

@@ -52,7 +52,7 @@ class Report:
             log.debug("nobody was told: %s", reason(error))
 
     async def _take_place(self) -> None:
-        entries: dict[bytes, bytes] = await self._redis.hgetall(keys.SUPERVISORS)
+        entries: dict[Any, Any] = await self._redis.hgetall(keys.SUPERVISORS)
         own = self._told
         for supervisor_id, entry in entries.items():
             if supervisor_id.decode() != own.supervisor_id and _place(entry) == (own.host, own.folder):
