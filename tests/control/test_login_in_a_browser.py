@@ -42,7 +42,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.stop()
 
 
-def until_answers(url: str, *, within_s: float = 20.0) -> None:
+def until_answers(url: str, *, within_s: float = 60.0) -> None:
     until = time.monotonic() + within_s
     while True:
         try:

@@ -3,7 +3,6 @@
 import httpx2
 from redis.asyncio import Redis
 
-from gateway.store.fleet import FleetStore
 from tests.control.world import add_ready_versions, add_versions, announce, following_gateway, split
 
 
@@ -11,7 +10,7 @@ async def test_all_is_well_with_gateways_routes_and_workers(api: httpx2.AsyncCli
     await add_ready_versions(redis, "1")
     edit = {"kind": "split", "split": split(("1", 100))}
     async with following_gateway(redis):
-        await api.post("/routes/digits/edit", json={"edit": edit, "wait_s": 5})
+        await api.post("/routes/digits/edit", json={"edit": edit, "wait_s": 60})
         status = (await api.get("/status")).json()
         gateways = (await api.get("/gateways")).json()
     assert status["problems"] == []
@@ -27,7 +26,7 @@ async def test_everything_that_is_wrong_is_told(api: httpx2.AsyncClient, redis: 
     edit = {"kind": "split", "split": split(("1", 100))}
     await api.post("/routes/digits/edit", json={"edit": edit, "force": True})
     await api.put("/models/digits/versions/1/workers", json={"workers": 2})
-    await announce(FleetStore(redis), "gw-1", 1, problems=3)
+    await announce(redis, "gw-1", 1, problems=3)
     problems = (await api.get("/status")).json()["problems"]
     for words in (
         "gateway gw-1 at 127.0.0.1:1080 serves revision 1, not 3",

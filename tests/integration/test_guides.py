@@ -58,7 +58,7 @@ def test_every_command_of_a_guide_does_what_it_is_there_for(demo: Up, page: Path
         },
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
