@@ -502,11 +502,14 @@ async def test_a_whole_hour_is_read_as_one_and_says_the_same(predictions: Predic
 
 async def test_the_number_of_classes_cannot_fill_the_memory(predictions: Predictions) -> None:
     ids = [new_id() for _ in range(4200)]
-    await _write(predictions, *(entry(made, record("1", "c", number)) for number, made in enumerate(ids)))
+    at_s = int(time.time())  # the bound is one of each minute
+    await _write(
+        predictions, *(entry(made, record("1", "c", number, at_s=at_s)) for number, made in enumerate(ids))
+    )
     items = [(made, str(number), None) for number, made in enumerate(ids)]
     assert set(await predictions.feedback("digits", items, ttl_s=TTL_S)) == {JOINED}
     long = new_id()
-    await _write(predictions, entry(long, record("1", "c", "x" * 100)))
+    await _write(predictions, entry(long, record("1", "c", "x" * 100, at_s=at_s)))
     await _label(predictions, long, "x" * 100)
     sums = await _sums(predictions)
     assert sums["p|1|right"] == 4201
