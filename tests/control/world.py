@@ -18,6 +18,7 @@ from gateway.contract.errors import UpstreamError
 from gateway.contract.pool import Lease, Presence, WorkerState
 from gateway.contract.signature import Signature, TensorSpec
 from gateway.contract.version import Version
+from gateway.store.connection import ask
 from gateway.store.documents import Change, Documents
 from tests.sockets import PATIENCE_S
 
@@ -113,7 +114,7 @@ async def announce(redis: Redis, gateway_id: str, revision: int, *, problems: in
         problems=problems,
     )
     entry = presence.model_dump_json(exclude={"seen_ms"})
-    await redis.hset(keys.GATEWAYS, gateway_id, f"{LONG_FROM_NOW_MS} {entry}")
+    await ask(redis, "HSET", keys.GATEWAYS, gateway_id, f"{LONG_FROM_NOW_MS} {entry}")
 
 
 @asynccontextmanager
