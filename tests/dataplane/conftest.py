@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from gateway.contract import keys
 from gateway.contract.errors import UpstreamError
 from gateway.contract.pool import STAMPED_HSET
+from gateway.dataplane import process
 from gateway.dataplane.process import GatewayProcess
 from gateway.dataplane.settings import GatewaySettings
 from gateway.store.connection import connect
@@ -130,8 +131,9 @@ class Turnout:
 
 @pytest.fixture
 async def turnout(
-    redis_server: EmbeddedServer, tmp_path: Path, patient_with_redis: None
+    redis_server: EmbeddedServer, tmp_path: Path, patient_with_redis: None, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Turnout]:
+    monkeypatch.setattr(process, "SHED_S", LONG_S)  # on a busy machine copies for shadows are not shed
     made = Turnout(redis_server.url, tmp_path)
     made.beating = asyncio.create_task(made.beat())
     yield made
