@@ -73,6 +73,10 @@ def change_keys(port: int, admin: str, *, round_: int, made: list[str]) -> None:
                 made.append(reply.json()["key_id"])
 
 
+async def _until_longer(made: list[str], length: int) -> None:
+    await eventually(lambda: len(made) > length)
+
+
 async def test_a_control_process_killed_while_keys_change_leaves_whole_changes(
     redis: Redis, redis_url: str, tmp_path: Path
 ) -> None:
@@ -93,7 +97,7 @@ async def test_a_control_process_killed_while_keys_change_leaves_whole_changes(
             )
             before = len(made)
             changing.start()
-            await eventually(lambda before=before: len(made) > before)
+            await _until_longer(made, before)
             await asyncio.sleep(chance.uniform(0.05, 0.4))  # the moment is what is tried
             os.kill(process.pid, signal.SIGKILL)
             changing.join(PATIENCE_S)
