@@ -10,6 +10,7 @@ import pytest
 
 from gateway.contract.evidence import PRIMARY
 from gateway.core.balance import RAMP_FROM
+from gateway.upstream import pool as pool_module
 from tests.dataplane.conftest import Turnout
 from tests.scripted import Call, Script, usual
 from tests.sockets import PATIENCE_S, Raw, eventually
@@ -205,7 +206,12 @@ async def test_a_slow_worker_loses_its_share_by_itself_and_gets_it_back(turnout:
     assert pool.upto is None, "the worker was not seen to have recovered"
 
 
-async def test_a_fresh_worker_begins_with_a_small_share(turnout: Turnout) -> None:
+async def test_a_fresh_worker_begins_with_a_small_share(
+    turnout: Turnout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        pool_module, "paces", lambda latencies_us: [1.0] * len(latencies_us)
+    )  # age alone counts
     await turnout.route()
     await turnout.worker()
     turnout.settings = turnout.settings.__class__(
@@ -249,7 +255,7 @@ async def test_the_second_attempt_wins_where_the_first_hangs_and_the_first_is_gi
         assert (await turnout.infer())[0] == 200
     hung = turnout.workers[0]
     await eventually(lambda: len(noticed) == len(hung.calls))
-    assert turnout.process.tallies.hedges["digits", "1"] == len(hung.calls) > 0
+    assert turnout.process.tallies.hedges["digits", "1"] >= len(hung.calls) > 0
     pool = turnout.process.pools.get("digits", "1")
     await eventually(lambda: pool.in_flight == 0)
     assert pool.admission.active == 0

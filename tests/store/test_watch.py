@@ -189,7 +189,7 @@ async def test_a_link_that_the_kernel_gave_up_does_not_freeze_the_process(
         raise TimeoutError(errno.ETIMEDOUT, "Connection timed out")
 
     monkeypatch.setattr(asyncio.StreamReader, "read", timed_out)
-    await until(lambda: listener.watch.subscriptions > 1)
+    await until(lambda: not listener.watch.is_listening)
     monkeypatch.undo()
     assert 0 < reads < 30
     await listener.hears(redis, "commit 2")
