@@ -19,7 +19,7 @@ from gateway.cli.demo.traffic import request_body
 from tests.control.world import PATIENT
 from tests.sockets import PATIENCE_S
 
-START_S = 120.0
+START_S = 240.0
 END_S = 60.0
 ROW = [0.0] * 64
 ROOT = Path(__file__).resolve().parents[1]
