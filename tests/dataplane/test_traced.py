@@ -219,7 +219,7 @@ async def worker(traced: Turnout, receiver: Receiver, tmp_path: Path) -> AsyncIt
     options = ("--redis-url", traced.url, "--artifacts", str(tmp_path), "--otlp-endpoint", receiver.endpoint)
     started = start(
         tmp_path / "worker.log",
-        *("worker", "--model", "m", "--version", "1", "--max-delay-ms", "30000", "--max-batch-rows", "2"),
+        *("worker", "--model", "m", "--version", "1", "--max-delay-ms", "1000", "--max-batch-rows", "2"),
         *options,
     )
     yield started
