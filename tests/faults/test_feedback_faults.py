@@ -16,7 +16,7 @@ from tests.sockets import ask
 from tests.store.samples import total
 
 LABELS = 4000
-AT_ONCE = 400  # labels in one request
+AT_ONCE = 100  # labels in one request
 
 
 async def recorded(turnout: Turnout) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.running import END_S, FREE_PORTS, Up, until
+from tests.running import END_S, FREE_PORTS, START_S, Up, until
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_killed_child_is_started_again_and_one_line_says_so(name: str, demo: U
     os.kill(before, signal.SIGKILL)
     until(lambda: demo.pid(name) != before)
     assert re.search(rf"^{name} \(process {before}\) ended.*it is started again$", demo.output, re.MULTILINE)
-    until(lambda: answers(demo))
+    until(lambda: answers(demo), START_S)  # a supervisor starts eight workers again
 
 
 def answers(up: Up) -> bool:

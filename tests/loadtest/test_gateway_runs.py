@@ -36,7 +36,7 @@ class Loading:
 
     async def ended(self) -> tuple[int, dict[str, Any], str]:
         """Exit code, result.json, and what it said."""
-        async with asyncio.timeout(100):
+        async with asyncio.timeout(240):
             said, complaints = await self.process.communicate()
         assert (self.out / "report.html").read_text().startswith("<!doctype html>"), complaints
         result = json.loads((self.out / "result.json").read_text())
