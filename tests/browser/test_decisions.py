@@ -29,7 +29,7 @@ document.body.append(Object.assign(document.createElement("script"), {textConten
 
 def put(site: Site, path: str, body: dict[str, Any], *, method: str = "PUT", key: str = "") -> Any:
     reply = httpx2.request(
-        method, f"{site.url}/api/v1{path}", json=body, trust_env=False, timeout=10,
+        method, f"{site.url}/api/v1{path}", json=body, trust_env=False, timeout=60,
         headers={"authorization": f"Bearer {key}"} if key else {},
     )  # fmt: skip
     assert reply.is_success, reply.text
@@ -178,9 +178,10 @@ def test_a_rollout_is_started_paused_and_aborted_with_reasons(page: Page, site: 
 
 def test_a_gateway_that_lags_is_named_where_its_model_is_shown(page: Page, site: Site) -> None:
     site.split(v1=80, v2=20)
-    site.call(lambda redis: announce(FleetStore(redis), "gw-9", 1))
+    site.call(lambda redis: announce(redis, "gw-9", 1))
     opened(page, site, "/models/digits")
     expect(page.locator(".problems")).to_contain_text("gateway 127.0.0.1:9080 is still at revision 1")
+    site.call(lambda redis: FleetStore(redis).forget_gateway("gw-9"))
 
 
 def test_hostile_names_and_cards_are_text_and_scripts_need_the_nonce(page: Page, site: Site) -> None:

@@ -49,7 +49,7 @@ def _until_cancelled(loop: asyncio.AbstractEventLoop, sending: "asyncio.Task[Non
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     yield context.new_page()
     context.close()
 

@@ -18,6 +18,7 @@ from gateway.control.app import build_app
 from gateway.control.settings import ControlSettings
 from gateway.store.connection import connect
 from tests.control.world import add_ready_versions, following_gateway
+from tests.sockets import PATIENCE_S
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ class Installation:
     folder: Path
 
     def call(self, act: Callable[[Redis], Coroutine[Any, Any, T]]) -> T:
-        return asyncio.run_coroutine_threadsafe(act(self.redis), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(act(self.redis), self.loop).result(PATIENCE_S)
 
 
 Run = Callable[..., Result]
@@ -61,7 +62,7 @@ def installation(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
                 redis_url=redis_url,
                 artifacts_dir=tmp_path / "artifacts",
                 data_dir=tmp_path,
-                store_timeout_s=5.0,
+                store_timeout_s=PATIENCE_S,
             )
             url = await stack.enter_async_context(_served(settings))
             end = asyncio.Event()
@@ -72,11 +73,11 @@ def installation(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     thread = threading.Thread(target=asyncio.run, args=(live(),))
     thread.start()
-    assert started.wait(20)
+    assert started.wait(PATIENCE_S)
     monkeypatch.setenv("TURNOUT_CONTROL_URL", found[0].url)
     yield found[0]
     found[0].loop.call_soon_threadsafe(ending[0].set)
-    thread.join(20)
+    thread.join(PATIENCE_S)
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @asynccontextmanager
 async def _client(redis_url: str) -> AsyncIterator[Redis]:
-    redis = connect(redis_url, name="test", timeout_s=5.0)
+    redis = connect(redis_url, name="test", timeout_s=PATIENCE_S)
     try:
         yield redis
     finally:

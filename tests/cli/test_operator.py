@@ -15,7 +15,6 @@ from redis.asyncio import Redis
 from gateway.cli.client import ControlClient
 from gateway.contract import keys
 from gateway.store.embedded import EmbeddedServer
-from gateway.store.fleet import FleetStore
 from tests.cli.conftest import Installation, Result, Run
 from tests.control.test_models import model_file
 from tests.control.world import add_versions, announce, answering_worker, document
@@ -148,7 +147,7 @@ def test_a_version_without_worker_is_refused_with_what_to_type(run: Run, install
 
 def test_a_gateway_that_stays_behind_makes_waiting_fail(run: Run, installation: Installation) -> None:
     async def hang(redis: Redis) -> None:
-        await announce(FleetStore(redis), "gw-9", 0)
+        await announce(redis, "gw-9", 0)
 
     installation.call(hang)
     done = run("route", "split", "digits", "1=100", "--wait-s", "0.1")

@@ -15,6 +15,7 @@ import httpx2
 import pytest
 
 from gateway.cli.main import COMMANDS, HIDDEN
+from tests.sockets import PATIENCE_S, free_port
 
 TURNOUT = [sys.executable, "-m", "gateway.cli.main"]
 QUIET = {name: value for name, value in os.environ.items() if not name.startswith("TURNOUT_")}
@@ -25,16 +26,10 @@ def turnout(*arguments: str, **environment: str) -> "subprocess.CompletedProcess
         [*TURNOUT, *arguments],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
         env=QUIET | environment,
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -64,7 +59,7 @@ def control(redis_url: str, tmp_path: Path) -> Iterator[tuple["subprocess.Popen[
 
 
 def wait_until_live(url: str) -> None:
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + PATIENCE_S
     while time.monotonic() < limit:
         try:
             if httpx2.get(f"{url}/healthz", trust_env=False).status_code == 200:
@@ -80,7 +75,7 @@ def test_help_lists_every_command_and_loads_none_of_them() -> None:
         "print(sorted({'httpx2', 'fastapi', 'onnx', 'redis', 'rich'} & sys.modules.keys()))"
     )
     shown = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     ).stdout
     for name in COMMANDS:
         assert f"\n  {name} " in shown
@@ -120,17 +115,17 @@ def test_control_starts_without_redis_and_ends_in_good_order(tmp_path: Path) -> 
         wait_until_live(url)
         assert httpx2.get(f"{url}/api/v1/status", trust_env=False).json()["code"] == "store_away"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_an_open_event_stream_does_not_hold_up_the_end(redis_url: str, tmp_path: Path) -> None:
     with control(redis_url, tmp_path) as (process, url):
         wait_until_live(url)
-        with httpx2.stream("GET", f"{url}/api/v1/events", trust_env=False, timeout=10) as stream:
+        with httpx2.stream("GET", f"{url}/api/v1/events", trust_env=False, timeout=PATIENCE_S) as stream:
             lines = stream.iter_lines()
             assert next(lines) == ": hello"
             process.send_signal(signal.SIGTERM)
-            assert process.wait(10) == 0
+            assert process.wait(PATIENCE_S) == 0
         assert process.stderr is not None
         said = process.stderr.read()
     assert "Exception" not in said
@@ -158,7 +153,7 @@ def test_a_reader_that_goes_away_is_no_error(redis_url: str, tmp_path: Path) -> 
             ["bash", "-c", f"set -o pipefail; {' '.join(TURNOUT)} status --control-url {url} | true"],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
             check=False,
             env=QUIET,
         )

@@ -132,7 +132,7 @@ def test_the_stream_tells_what_happens_as_it_happens(
     run: Run, installation: Installation, slow: Path
 ) -> None:
     with (
-        httpx2.Client(trust_env=False, timeout=10) as client,
+        httpx2.Client(trust_env=False, timeout=60) as client,
         client.stream("GET", f"{installation.url}/api/v1/events") as stream,
     ):
         assert stream.headers["content-type"].startswith("text/event-stream")
@@ -148,7 +148,7 @@ def test_the_stream_tells_what_happens_as_it_happens(
         assert next(lines).startswith("id: ")
     run("rollout", "abort", "digits")
     with (
-        httpx2.Client(trust_env=False, timeout=10) as client,
+        httpx2.Client(trust_env=False, timeout=60) as client,
         client.stream("GET", f"{installation.url}/api/v1/events", headers={"last-event-id": "1"}) as stream,
     ):
         events: list[str] = []

@@ -129,7 +129,7 @@ class Seen:
     def __init__(self, terminal: int) -> None:
         self.terminal = terminal
 
-    def until(self, words: str, *, within_s: float = 20.0) -> None:
+    def until(self, words: str, *, within_s: float = 60.0) -> None:
         text, until_s = "", time.monotonic() + within_s
         while words not in text and words not in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text):
             assert time.monotonic() < until_s, f"{words!r} is not in {text!r}"

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.control.app import build_app
 from gateway.control.settings import ControlSettings
+from tests.sockets import PATIENCE_S
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def settings(redis_url: str, tmp_path: Path) -> ControlSettings:
         artifacts_dir=tmp_path / "artifacts",
         data_dir=tmp_path,
         max_artifact_bytes=100_000,
-        store_timeout_s=5.0,
+        store_timeout_s=PATIENCE_S,
     )
 
 

@@ -9,7 +9,6 @@ from redis.asyncio import Redis
 from gateway.contract import keys
 from gateway.contract.record import place_of
 from gateway.store import documents as documents_module
-from gateway.store.fleet import FleetStore
 from gateway.store.predictions import Batch, Predictions
 from tests.control.world import add_ready_versions, add_versions, announce, document, split
 from tests.store.samples import entry, new_id, record
@@ -54,8 +53,8 @@ async def test_a_request_is_explained_with_the_route_that_decides(
         api, "canary", weights=(("1", 90), ("2", 10)), sticky=STICKY, rules=[BETA],
         shadows=[{"version": "3", "percent": 20}],
     )  # fmt: skip
-    await announce(FleetStore(redis), "gw-1", revision)
-    await announce(FleetStore(redis), "gw-2", revision - 1)
+    await announce(redis, "gw-1", revision)
+    await announce(redis, "gw-2", revision - 1)
     found = await asked(api, unit="alice", header=["x-tenant=a=b", "x-other=1"])
     assert found["route"]["author"] == "ana@desk"
     assert (found["route"]["revision"], found["route"]["reason"]) == (revision, "canary")

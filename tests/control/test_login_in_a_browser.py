@@ -66,7 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
     provider.stdout.close()
 
 
-def until_answers(url: str, *, within_s: float = 20.0) -> None:
+def until_answers(url: str, *, within_s: float = 60.0) -> None:
     until = time.monotonic() + within_s
     while True:
         try:

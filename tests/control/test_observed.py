@@ -6,7 +6,6 @@ from redis.asyncio import Redis
 
 from gateway.contract.pool import WorkerState
 from gateway.store.embedded import EmbeddedServer
-from gateway.store.fleet import FleetStore
 from tests.control.world import add_ready_versions, add_versions, add_worker, announce, split
 
 METRICS = "http://127.0.0.1:8090/metrics"
@@ -30,7 +29,7 @@ async def test_the_installation_is_told_in_gauges(api: httpx2.AsyncClient, redis
     await api.put("/models/digits/versions/1/workers", json={"workers": 3})
     edit = {"kind": "split", "split": split(("1", 100))}
     revision = (await api.post("/routes/digits/edit", json={"edit": edit})).json()["revision"]
-    await announce(FleetStore(redis), "gw-1", revision)
+    await announce(redis, "gw-1", revision)
     found = await scrape(api)
     assert found["turnout_committed_revision",] == revision
     assert found["turnout_gateways_live",] == 1

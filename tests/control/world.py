@@ -18,8 +18,9 @@ from gateway.contract.errors import UpstreamError
 from gateway.contract.pool import Lease, Presence, WorkerState
 from gateway.contract.signature import Signature, TensorSpec
 from gateway.contract.version import Version
+from gateway.store.connection import ask
 from gateway.store.documents import Change, Documents
-from gateway.store.fleet import FleetStore
+from tests.sockets import PATIENCE_S
 
 SIGNATURE = Signature(
     inputs=(TensorSpec(name="X", datatype="FP32", shape=(-1, 64)),),
@@ -29,6 +30,7 @@ SIGNATURE = Signature(
     ),
 )
 
+PATIENT = {"TURNOUT_CONTROL__STORE_TIMEOUT_S": str(PATIENCE_S)}  # with Redis, for a control process
 LONG_FROM_NOW_MS = 9_999_999_999_999  # a busy machine must not look like a worker that died
 
 
@@ -79,7 +81,7 @@ async def add_ready_versions(redis: Redis, *names: str, model: str = "digits") -
 @asynccontextmanager
 async def following_gateway(redis: Redis, gateway_id: str = "gw-1") -> AsyncIterator[None]:
     """A gateway that serves every new revision a moment after its commit."""
-    fleet, documents = FleetStore(redis), Documents(redis)
+    documents = Documents(redis)
 
     end = asyncio.Event()
 
@@ -88,11 +90,11 @@ async def following_gateway(redis: Redis, gateway_id: str = "gw-1") -> AsyncIter
         with contextlib.suppress(UpstreamError):
             while not end.is_set():
                 revision = (await documents.follow(2**53)).revision
-                await announce(fleet, gateway_id, revision)
+                await announce(redis, gateway_id, revision)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(end.wait(), 0.002)
 
-    await announce(fleet, gateway_id, 0)
+    await announce(redis, gateway_id, 0)
     task = asyncio.create_task(follow())
     try:
         yield
@@ -102,24 +104,25 @@ async def following_gateway(redis: Redis, gateway_id: str = "gw-1") -> AsyncIter
 
 
 async def announce(
-    fleet: FleetStore,
+    redis: Redis,
     gateway_id: str,
     revision: int,
     *,
     problems: int = 0,
     refused: Mapping[str, int] | None = None,
 ) -> None:
-    await fleet.announce_gateway(
-        Presence(
-            gateway_id=gateway_id,
-            pid=1,
-            address=f"127.0.0.1:{gateway_id[-1]}080",
-            revision=revision,
-            started_ms=1,
-            problems=problems,
-            refused=dict(refused or {}),
-        )
+    """It lasts longer than any test."""
+    presence = Presence(
+        gateway_id=gateway_id,
+        pid=1,
+        address=f"127.0.0.1:{gateway_id[-1]}080",
+        revision=revision,
+        started_ms=1,
+        problems=problems,
+        refused=dict(refused or {}),
     )
+    entry = presence.model_dump_json(exclude={"seen_ms"})
+    await ask(redis, "HSET", keys.GATEWAYS, gateway_id, f"{LONG_FROM_NOW_MS} {entry}")
 
 
 @asynccontextmanager

@@ -1,4 +1,7 @@
-"""One gateway process in the test's own loop, on a real Redis, with scripted workers behind it."""
+"""One gateway process in the test's own loop, on a real Redis, with scripted workers behind it.
+
+Its deadlines are longer than the patience of a test: what has to happen at once does not happen by them.
+"""
 
 import asyncio
 import socket
@@ -13,6 +16,7 @@ from redis.asyncio import Redis
 from gateway.contract import keys
 from gateway.contract.errors import UpstreamError
 from gateway.contract.pool import STAMPED_HSET
+from gateway.dataplane import process
 from gateway.dataplane.process import GatewayProcess
 from gateway.dataplane.settings import GatewaySettings
 from gateway.store.connection import connect
@@ -20,11 +24,12 @@ from gateway.store.documents import Change, Committed, Documents
 from gateway.store.embedded import EmbeddedServer
 from gateway.wire.tasks import end_tasks
 from tests.scripted import DIGEST, Script, ScriptedWorker, usual
-from tests.sockets import ask, eventually, free_socket
+from tests.sockets import PATIENCE_S, ask, eventually, free_socket
 
 Reply = tuple[int, dict[str, str], Any]
 X = {"name": "X", "datatype": "FP32", "shape": [-1, 4]}
 LABEL = {"name": "label", "datatype": "INT64", "shape": [-1]}
+LONG_S = 5 * PATIENCE_S
 NUMBER = {"name": "prediction", "datatype": "FP32", "shape": [-1]}
 
 
@@ -39,7 +44,7 @@ class Turnout:
     def __init__(self, url: str, data_dir: Path) -> None:
         self.url = url
         self.data_dir = data_dir
-        self.redis: Redis = connect(url, name="test-turnout", timeout_s=2)
+        self.redis: Redis = connect(url, name="test-turnout", timeout_s=PATIENCE_S)
         self.documents = Documents(self.redis)
         self.workers: list[ScriptedWorker] = []
         self.settings = GatewaySettings(redis_url=url, data_dir=data_dir, flush_s=0.02, slow_start_s=0.0)
@@ -92,7 +97,8 @@ class Turnout:
 
     async def route(self, **parts: Any) -> Committed:
         """Commit a route of `digits` with versions 1 to 3; it is served when this returns."""
-        document = {"model": "digits", "split": [{"version": "1", "weight": 100}]} | parts
+        split = [{"version": "1", "weight": 100}]
+        document = {"model": "digits", "split": split, "timeout_s": LONG_S} | parts
         documents: dict[str, Any] = {"route/digits": document}
         for version in "123":
             documents[f"version/digits/{version}"] = version_document("digits", version, LABEL)
@@ -108,15 +114,15 @@ class Turnout:
         pool = self.process.pools.get("digits", version)
         await eventually(lambda: len(pool.ready) == count)
 
-    async def post(self, path: str, body: bytes = b"{}", *, within_s: float = 5.0, **headers: str) -> Reply:
+    async def post(self, path: str, body: bytes = b"{}", **headers: str) -> Reply:
         """POST; `turnout_unit="a"` becomes the header `turnout-unit: a`."""
         lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
-        status, told, answer = await ask(self.port, head.encode() + body, within_s=within_s)
+        status, told, answer = await ask(self.port, head.encode() + body)
         return status, told, orjson.loads(answer) if answer else None
 
     async def infer(self, **headers: str) -> Reply:
-        return await self.post("/v2/models/digits/infer", b"{}", within_s=5.0, **headers)
+        return await self.post("/v2/models/digits/infer", b"{}", **headers)
 
     async def get(self, path: str) -> Reply:
         status, told, answer = await ask(self.port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
@@ -124,7 +130,10 @@ class Turnout:
 
 
 @pytest.fixture
-async def turnout(redis_server: EmbeddedServer, tmp_path: Path) -> AsyncIterator[Turnout]:
+async def turnout(
+    redis_server: EmbeddedServer, tmp_path: Path, patient_with_redis: None, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Turnout]:
+    monkeypatch.setattr(process, "SHED_S", LONG_S)  # on a busy machine copies for shadows are not shed
     made = Turnout(redis_server.url, tmp_path)
     made.beating = asyncio.create_task(made.beat())
     yield made

@@ -58,7 +58,7 @@ async def test_large_requests_and_replies_pass_unchanged(turnout: Turnout, scrip
     raw = await Raw.open(turnout.port)
     for _ in range(3):
         raw.send(request(BODY * 16))
-        status, headers, body = await raw.reply(within_s=10)
+        status, headers, body = await raw.reply()
         assert (status, headers["turnout-version"]) == (200, "1")
         assert body == BODY * 3
         assert worker.calls.pop().body == BODY * 16

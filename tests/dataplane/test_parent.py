@@ -8,13 +8,14 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from loadtests.client import Load
 from tests.dataplane.conftest import Turnout
-from tests.sockets import Raw, ask, eventually, free_port
+from tests.sockets import PATIENCE_S, Raw, ask, eventually, free_port
 
 PATH = "/v2/models/digits/infer"
 
@@ -45,6 +46,13 @@ def _children(pid: int) -> list[str]:
     return found.stdout.split()
 
 
+def _is_running(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
 async def _answers(port: int, path: str) -> bool:
     try:
         return (await ask(port, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()))[0] == 200
@@ -64,14 +72,13 @@ async def gateway(turnout: Turnout) -> AsyncIterator[Gateway]:
     process = await asyncio.create_subprocess_exec(
         *command, *places, env=environment, stderr=asyncio.subprocess.DEVNULL
     )
-    for _ in range(400):
-        if await _answers(port, "/v2/health/ready") and await _answers(metrics_port, "/metrics"):
-            break
-        await asyncio.sleep(0.05)
+    async with asyncio.timeout(PATIENCE_S):
+        while not (await _answers(port, "/v2/health/ready") and await _answers(metrics_port, "/metrics")):
+            await asyncio.sleep(0.05)
     yield Gateway(process, port, metrics_port, turnout)
     if process.returncode is None:
         process.terminate()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await process.wait()
 
 
@@ -96,26 +103,21 @@ async def test_replacing_every_process_loses_no_request_and_no_count(gateway: Ga
 
 
 async def _replaced(gateway: Gateway, before: set[int]) -> None:
-    for _ in range(600):
-        now = await gateway.pids()
-        if not now & before and len(now) == 2:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("the processes were not replaced")
+    async with asyncio.timeout(PATIENCE_S):
+        while (now := await gateway.pids()) & before or len(now) != 2:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_killed_process_is_replaced_and_the_other_goes_on(gateway: Gateway) -> None:
     before = await gateway.pids()
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
+    await eventually(lambda: not _is_running(victim))  # until then the kernel may still give it a connection
     for _ in range(20):
         assert (await ask(gateway.port, b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"))[0] == 200
-    for _ in range(200):
-        now = await gateway.pids()
-        if victim not in now and len(now) == 2:
-            return
-        await asyncio.sleep(0.05)
-    raise AssertionError("the killed process was not replaced")
+    async with asyncio.timeout(PATIENCE_S):
+        while victim in (now := await gateway.pids()) or len(now) != 2:
+            await asyncio.sleep(0.05)
 
 
 async def test_sigterm_under_load_cuts_off_no_request_on_an_accepted_connection(gateway: Gateway) -> None:
@@ -150,5 +152,5 @@ async def test_sigterm_under_load_cuts_off_no_request_on_an_accepted_connection(
     ended = await asyncio.gather(*clients, return_exceptions=True)
     assert {type(error) for error in ended} == {ConnectionRefusedError}
     assert set(outcomes) <= {"200", "not accepted"}
-    await eventually(lambda: gateway.process.returncode is not None, within_s=20)
+    await eventually(lambda: gateway.process.returncode is not None)
     assert gateway.process.returncode == 0

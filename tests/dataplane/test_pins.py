@@ -42,7 +42,9 @@ async def test_a_pin_of_a_deprecated_version_is_counted_for_its_address(turnout:
     await until(is_written)
     counters = turnout.process.metrics().counters
     assert counters["turnout_deprecated_pins_total", ("digits", "1")] == 3
-    assert 0 < await turnout.redis.ttl(names.pins("digits", int(time.time()) // DAY_S)) <= 15 * DAY_S
+    today = int(time.time()) // DAY_S
+    lives_s = [await turnout.redis.ttl(names.pins("digits", day)) for day in (today - 1, today)]
+    assert 0 < max(lives_s) <= 15 * DAY_S
 
 
 async def test_with_keys_on_it_is_counted_for_the_key(turnout: Turnout, keys: Keys) -> None:

@@ -10,9 +10,11 @@ import pytest
 
 from gateway.contract.evidence import PRIMARY
 from gateway.core.balance import RAMP_FROM
+from gateway.dataplane.exchange import Exchange
+from gateway.upstream import pool as pool_module
 from tests.dataplane.conftest import Turnout
 from tests.scripted import Call, Script, usual
-from tests.sockets import Raw, eventually
+from tests.sockets import PATIENCE_S, Raw, eventually
 
 TCP_CLOSED = (7, 8)  # CLOSE, CLOSE_WAIT of tcp(7)'s tcpi_state
 REQUEST = b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
@@ -99,7 +101,8 @@ async def test_one_whose_turn_comes_after_its_deadline_is_not_sent(turnout: Turn
     second = asyncio.create_task(turnout.infer())
     admission = turnout.process.pools.get("digits", "1").admission
     await eventually(lambda: held.calls and admission.waiting)
-    [late] = [exchange for exchange in turnout.process.lane.in_flight if not exchange.has_place]
+    exchanges = [one for one in turnout.process.lane.in_flight if isinstance(one, Exchange)]
+    [late] = [exchange for exchange in exchanges if not exchange.has_place]
     late.deadline = 0.0
     admission.set_most(2)  # its turn, before anybody looked at deadlines
     status, headers, _ = await second
@@ -190,7 +193,7 @@ async def test_a_slow_worker_loses_its_share_by_itself_and_gets_it_back(turnout:
     await turnout.route()
     slow, *_ = [await turnout.worker(after(0.002)) for _ in range(3)]
     await turnout.start()
-    slow.script = after(0.03)
+    slow.script = after(0.2)  # far above what a busy machine adds to the others
     await ask_many(turnout, 600)
     before = Counter({worker.name: len(worker.calls) for worker in turnout.workers})
     await ask_many(turnout, 600)
@@ -205,11 +208,16 @@ async def test_a_slow_worker_loses_its_share_by_itself_and_gets_it_back(turnout:
     assert pool.upto is None, "the worker was not seen to have recovered"
 
 
-async def test_a_fresh_worker_begins_with_a_small_share(turnout: Turnout) -> None:
+async def test_a_fresh_worker_begins_with_a_small_share(
+    turnout: Turnout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        pool_module, "paces", lambda latencies_us: [1.0] * len(latencies_us)
+    )  # age alone counts
     await turnout.route()
     await turnout.worker()
     turnout.settings = turnout.settings.__class__(
-        redis_url=turnout.url, data_dir=turnout.data_dir, flush_s=0.02, slow_start_s=60.0
+        redis_url=turnout.url, data_dir=turnout.data_dir, flush_s=0.02, slow_start_s=86_400.0
     )
     await turnout.start()
     await turnout.has_workers(1)
@@ -241,7 +249,7 @@ async def test_the_second_attempt_wins_where_the_first_hangs_and_the_first_is_gi
     noticed: list[Call] = []
 
     async def hang(call: Call) -> None:
-        await eventually(lambda: was_closed(call), within_s=10)
+        await eventually(lambda: was_closed(call))
         noticed.append(call)
 
     await hedged(turnout, hang, usual)
@@ -249,7 +257,7 @@ async def test_the_second_attempt_wins_where_the_first_hangs_and_the_first_is_gi
         assert (await turnout.infer())[0] == 200
     hung = turnout.workers[0]
     await eventually(lambda: len(noticed) == len(hung.calls))
-    assert turnout.process.tallies.hedges["digits", "1"] == len(hung.calls) > 0
+    assert turnout.process.tallies.hedges["digits", "1"] >= len(hung.calls) > 0
     pool = turnout.process.pools.get("digits", "1")
     await eventually(lambda: pool.in_flight == 0)
     assert pool.admission.active == 0
@@ -257,14 +265,22 @@ async def test_the_second_attempt_wins_where_the_first_hangs_and_the_first_is_gi
 
 
 async def test_a_prompt_answer_is_never_hedged(turnout: Turnout) -> None:
-    await hedged(turnout, usual, usual, after_ms=2000)
+    await hedged(turnout, usual, usual, after_ms=1000 * PATIENCE_S)
     for _ in range(30):
         assert (await turnout.infer())[0] == 200
     assert sum(len(worker.calls) for worker in turnout.workers) == 30
 
 
 async def test_the_first_answer_wins_when_it_comes_before_the_second(turnout: Turnout) -> None:
-    await hedged(turnout, after(0.1), after(0.1), after_ms=20)
+    calls: list[Call] = []
+
+    async def once_both_are_asked(call: Call) -> None:
+        calls.append(call)
+        if len(calls) % 2 == 0:
+            for one in calls[-2:]:
+                one.writer.write(one.answer())
+
+    await hedged(turnout, once_both_are_asked, once_both_are_asked, after_ms=20)
     for _ in range(5):
         assert (await turnout.infer())[0] == 200
     assert turnout.process.tallies.hedges["digits", "1"] == 5
@@ -308,7 +324,11 @@ async def test_hedges_keep_to_the_attempts_and_the_budget_of_the_route(
 async def test_a_hedged_deadline_frees_both_workers(turnout: Turnout) -> None:
     held = Held()
     await hedged(turnout, held, held)
-    status, headers, _ = await turnout.infer(turnout_timeout_ms="100")
+    asked = asyncio.create_task(turnout.infer())
+    await eventually(lambda: len(held.calls) == 2)
+    for exchange in turnout.process.lane.in_flight:
+        exchange.deadline = 0.0
+    status, headers, _ = await asked
     assert (status, headers["turnout-error"]) == (504, "deadline")
     await eventually(lambda: turnout.process.pools.get("digits", "1").in_flight == 0)
     assert len(held.calls) == 2

@@ -14,7 +14,7 @@ from gateway.dataplane.settings import NEED_RESTART, GatewaySettings, with_live
 from loadtests.client import Load
 from tests.dataplane.conftest import Turnout
 from tests.dataplane.test_parent import Gateway
-from tests.sockets import ask, eventually, free_port
+from tests.sockets import PATIENCE_S, ask, eventually, free_port
 
 PATH = "/v2/models/digits/infer"
 BODY = b"{" + b" " * 2000 + b"}"
@@ -36,7 +36,7 @@ class Configured:
         before = self.said().count(until)
         self.write(text)
         self.gateway.process.send_signal(signal.SIGHUP)
-        await eventually(lambda: self.said().count(until) > before, within_s=40)
+        await eventually(lambda: self.said().count(until) > before)
 
     def said(self) -> str:
         return self.log.read_text()
@@ -63,11 +63,11 @@ async def configured(turnout: Turnout, tmp_path: Path) -> AsyncIterator[Configur
         process = await asyncio.create_subprocess_exec(
             *command, "--data-dir", str(turnout.data_dir), env=environment, stderr=output, stdout=output
         )
-    await eventually(lambda: "serving on" in log.read_text(), within_s=40)
+    await eventually(lambda: "serving on" in log.read_text())
     yield Configured(Gateway(process, port, metrics_port, turnout), file, log)
     if process.returncode is None:
         process.terminate()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         await process.wait()
 
 
@@ -81,11 +81,11 @@ async def test_a_lower_limit_and_a_third_process_come_under_load_without_a_lost_
     before = await configured.gateway.pids()
     assert await configured.status_of(BODY) == 200
     async with Load(configured.gateway.port, PATH, [b"{}"], connections=8) as seen:
-        await eventually(lambda: len(seen.replies) >= 100, within_s=20)
+        await eventually(lambda: len(seen.replies) >= 100)
         wanted = settings(configured, "processes: 3, limits: {body_bytes: 1000}")
         await configured.reload(wanted, until=REPLACED)
         answered = len(seen.replies)
-        await eventually(lambda: len(seen.replies) >= answered + 100, within_s=20)
+        await eventually(lambda: len(seen.replies) >= answered + 100)
     assert seen.failures() == Counter()
     assert await configured.status_of(BODY) == 413
     now = await configured.gateway.pids()

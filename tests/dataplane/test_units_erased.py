@@ -10,7 +10,7 @@ from gateway.contract import keys
 from gateway.contract.record import unit_mark
 from gateway.core.evidence.sums import Table, read
 from gateway.store.erasure import Erased, Erasure
-from gateway.store.predictions import Predictions
+from gateway.store.predictions import Batch, Predictions
 from tests.dataplane.conftest import Turnout
 from tests.dataplane.test_recording import feedback, says, written
 
@@ -101,6 +101,25 @@ async def test_what_is_repeated_finds_nothing_left_and_a_late_answer_of_a_shadow
     await served.redis.hset(place, late, b'["2",1,1,1,"c",3]')
     assert await erase(served, "ana") == Erased(0, 0, 0, 0)
     assert await fields_of(served) == {}
+
+
+async def test_what_lies_beside_a_record_is_there_before_it(
+    served: Turnout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an erasure between the two would find the record, and leave what comes after it."""
+    predictions = served.process.predictions
+    write, beside = predictions.write, []
+
+    async def watched(model: str, recorder_id: str, batch: Batch) -> None:
+        records = [record for _, _, entries in batch.records for _, record in entries]
+        if any(record.startswith(b'["2"') for record in records):
+            beside.append(await predictions.disagreements("digits", "1", "2"))
+        await write(model, recorder_id, batch)
+
+    monkeypatch.setattr(predictions, "write", watched)
+    [asked] = await ask_as(served, "ana", count=1)
+    await written(served, 4)
+    assert [item["prediction_id"] for item in beside[0]] == [asked]
 
 
 async def test_predictions_go_by_their_ids_where_no_unit_was_kept(served: Turnout) -> None:

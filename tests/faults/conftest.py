@@ -3,9 +3,11 @@
 import asyncio
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,11 @@ from gateway.wire.limits import Limits
 from tests.dataplane.conftest import Turnout, turnout
 from tests.proxy import Plan, Proxy
 from tests.scripted import Script, ScriptedWorker
-from tests.sockets import ask, eventually, free_port
+from tests.sockets import PATIENCE_S, ask, eventually, free_port
 from tests.wire.conftest import serve
 
 __all__ = ["serve", "turnout"]
+TCP_OPEN = ("01", "08")  # ESTABLISHED, CLOSE_WAIT, as proc(5) writes them
 PATH = "/v2/models/digits/infer"
 
 
@@ -93,6 +96,13 @@ class Gateway:
         return int(self.stat()[21]) * os.sysconf("SC_PAGE_SIZE")
 
     @property
+    def clients(self) -> int:
+        """Connections at its port that it has not closed."""
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        here = f"{socket.inet_aton('127.0.0.1')[::-1].hex().upper()}:{self.port:04X}"
+        return sum(row[1] == here and row[3] in TCP_OPEN for row in rows)
+
+    @property
     def descriptors(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
@@ -129,29 +139,25 @@ async def start_gateway(turnout: Turnout) -> AsyncIterator[StartGateway]:
     for process in started:
         if process.returncode is None:
             process.terminate()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await process.wait()
 
 
 async def until_ready(port: int) -> None:
-    for _ in range(400):
-        try:
-            if (await ask(port, b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n"))[0] == 200:
-                return
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        await asyncio.sleep(0.025)
-    raise AssertionError("the gateway did not become ready")
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with suppress(OSError, asyncio.IncompleteReadError):
+                if (await ask(port, b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n"))[0] == 200:
+                    return
+            await asyncio.sleep(0.025)
 
 
 async def until_predicts(port: int) -> None:
     """A process is ready before its first worker is known."""
-    for _ in range(400):
-        if (await ask(port, request(b"0")))[0] == 200:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("no prediction was answered")
+    async with asyncio.timeout(PATIENCE_S):
+        while (await ask(port, request(b"0")))[0] != 200:
+            await asyncio.sleep(0.01)
 
 
-async def all_end(tasks: list[asyncio.Task[Any]], *, within_s: float) -> None:
-    await eventually(lambda: all(task.done() for task in tasks), within_s=within_s)
+async def all_end(tasks: list[asyncio.Task[Any]]) -> None:
+    await eventually(lambda: all(task.done() for task in tasks))

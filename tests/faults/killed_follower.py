@@ -14,7 +14,6 @@ from typing import Any
 from gateway.contract import keys
 from gateway.control.rollouts.running import make_controller
 from gateway.store.documents import Change
-from gateway.store.fleet import FleetStore
 from tests.control.world import add_ready_versions, announce
 from tests.faults.killed_controller import KILLED, MODEL, PATIENCE_S, end_lease, forked, parts_of
 
@@ -28,7 +27,7 @@ async def prepare(url: str) -> None:
     redis = parts.documents._redis
     await redis.flushdb()
     await add_ready_versions(redis, "1", "2", model=MODEL)
-    await announce(FleetStore(redis), "gw-1", 10**9)
+    await announce(redis, "gw-1", 10**9)
     route = {
         "model": MODEL,
         "split": [{"version": "1", "weight": 100}],

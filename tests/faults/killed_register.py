@@ -36,7 +36,7 @@ from workers.artifact import inspect
 
 DATA = model_file(width=7)
 DIGEST = hashlib.sha256(DATA).hexdigest()
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 FILE_EVENTS = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.chmod", "os.utime", "os.link"})
 
 
@@ -70,7 +70,9 @@ def die_at(step: int, folder: Path, told: int) -> None:
 def made(url: str, folder: Path) -> FastAPI:
     """Connects nothing yet, and so is made once, before the children are forked."""
     return build_app(
-        ControlSettings(redis_url=url, artifacts_dir=folder, data_dir=folder.parent, store_timeout_s=5.0)
+        ControlSettings(
+            redis_url=url, artifacts_dir=folder, data_dir=folder.parent, store_timeout_s=PATIENCE_S
+        )
     )
 
 

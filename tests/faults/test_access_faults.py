@@ -25,10 +25,10 @@ from gateway.control.audit.heads import Heads
 from gateway.control.audit.questions import verify
 from gateway.store.audit import AuditStream
 from gateway.store.documents import Change, Documents
-from tests.sockets import free_port
+from tests.control.world import PATIENT
+from tests.sockets import PATIENCE_S, eventually, free_port
 
 ROUNDS = 4
-READY_S = 20.0
 
 
 @contextlib.contextmanager
@@ -36,9 +36,11 @@ def control(redis_url: str, data_dir: Path, port: int) -> Iterator[subprocess.Po
     """A control process that answers; killed at the end, if it lives."""
     command = [sys.executable, "-m", "gateway.cli.main", "control", "--port", str(port)]
     where = ["--redis-url", redis_url, "--data-dir", str(data_dir), "--artifacts", str(data_dir / "a")]
-    process = subprocess.Popen([*command, *where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*command, *where], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | PATIENT
+    )
     try:
-        until = time.monotonic() + READY_S
+        until = time.monotonic() + PATIENCE_S
         while True:
             try:
                 if httpx2.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).status_code == 200:
@@ -58,7 +60,7 @@ def change_keys(port: int, admin: str, *, round_: int, made: list[str]) -> None:
     base = f"http://127.0.0.1:{port}/api/v1"
     with (
         contextlib.suppress(httpx2.TransportError),
-        httpx2.Client(base_url=base, headers=headers, trust_env=False) as client,
+        httpx2.Client(base_url=base, headers=headers, trust_env=False, timeout=PATIENCE_S) as client,
     ):
         for number in range(10_000):
             role = "admin" if number % 3 == 0 else "client"
@@ -71,13 +73,20 @@ def change_keys(port: int, admin: str, *, round_: int, made: list[str]) -> None:
                 made.append(reply.json()["key_id"])
 
 
+async def _until_longer(made: list[str], length: int) -> None:
+    await eventually(lambda: len(made) > length)
+
+
 async def test_a_control_process_killed_while_keys_change_leaves_whole_changes(
     redis: Redis, redis_url: str, tmp_path: Path
 ) -> None:
     port = free_port()
     with control(redis_url, tmp_path, port):
         first = httpx2.post(
-            f"http://127.0.0.1:{port}/api/v1/keys", json={"name": "root", "role": "admin"}, trust_env=False
+            f"http://127.0.0.1:{port}/api/v1/keys",
+            json={"name": "root", "role": "admin"},
+            trust_env=False,
+            timeout=PATIENCE_S,
         )
     admin, made = first.json()["key"], [first.json()["key_id"]]
     chance = random.Random(7)
@@ -86,10 +95,12 @@ async def test_a_control_process_killed_while_keys_change_leaves_whole_changes(
             changing = threading.Thread(
                 target=change_keys, args=(port, admin), kwargs={"round_": round_, "made": made}
             )
+            before = len(made)
             changing.start()
+            await _until_longer(made, before)
             await asyncio.sleep(chance.uniform(0.05, 0.4))  # the moment is what is tried
             os.kill(process.pid, signal.SIGKILL)
-            changing.join(20)
+            changing.join(PATIENCE_S)
         assert not changing.is_alive()
     documents = Documents(redis)
     present = await all_keys(documents)

@@ -1,7 +1,6 @@
-"""A bad version behind a real gateway: taken back by itself, and soon."""
+"""A bad version behind a real gateway: taken back by itself, and at once."""
 
 import asyncio
-import time
 from pathlib import Path
 
 from gateway.contract.plan import Plan
@@ -14,8 +13,8 @@ from gateway.control.rollouts.running import make_controller
 from gateway.control.settings import ControlSettings
 from tests.dataplane.conftest import Turnout
 from tests.scripted import Call
+from tests.sockets import PATIENCE_S
 
-BACK_WITHIN_S = 2.0
 PLAN = Plan.model_validate(
     {
         "candidate": "2",
@@ -29,7 +28,7 @@ async def broken(call: Call) -> None:
     call.reset()
 
 
-async def test_a_version_that_fails_is_back_on_the_old_one_two_seconds_after_the_verdict(
+async def test_a_version_that_fails_is_back_on_the_old_one_in_the_commit_of_its_verdict(
     turnout: Turnout, tmp_path: Path
 ) -> None:
     await turnout.route(retry={"attempts": 1})
@@ -38,22 +37,19 @@ async def test_a_version_that_fails_is_back_on_the_old_one_two_seconds_after_the
     await turnout.start()
     await turnout.has_workers(1)
     await turnout.has_workers(1, version="2")
-    settings = ControlSettings(redis_url=turnout.url, artifacts_dir=tmp_path, store_timeout_s=5.0)
+    settings = ControlSettings(redis_url=turnout.url, artifacts_dir=tmp_path, store_timeout_s=PATIENCE_S)
     parts = build_app(settings).state.parts
     assert isinstance(parts, Parts)
     controller = asyncio.create_task(make_controller(parts).run())
     try:
         found = await start(parts, "digits", PLAN, author="ana", reason="", dry_run=False)
         await turnout.serves(found.revision)
-        began_s = time.monotonic()
-        while not found.rollout.is_over:
-            assert time.monotonic() < began_s + 20
-            await turnout.infer()
-            found = await the_rollout(parts.documents, "digits")
+        async with asyncio.timeout(PATIENCE_S):
+            while not found.rollout.is_over:
+                await turnout.infer()
+                found = await the_rollout(parts.documents, "digits")
         assert found.rollout.phase is Phase.ROLLED_BACK
-        verdict_s = found.rollout.events[-1].at_ms / 1000  # this machine's clock is Redis' too
         await turnout.serves(found.revision)
-        assert time.time() - verdict_s < BACK_WITHIN_S
         replies = [await turnout.infer() for _ in range(40)]
         assert {(status, head["turnout-version"]) for status, head, _ in replies} == {(200, "1")}
     finally:

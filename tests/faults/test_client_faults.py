@@ -19,7 +19,7 @@ from loadtests.client import Load
 from tests.dataplane.conftest import Turnout
 from tests.faults.conftest import PATH, Gateway, StartGateway, begin, request, until_predicts
 from tests.scripted import Call, double, doubled, hang, usual
-from tests.sockets import Raw, ask, eventually, free_socket
+from tests.sockets import PATIENCE_S, Raw, ask, eventually, free_socket
 from tests.wire.conftest import Echo, Start, app
 
 CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -89,6 +89,7 @@ async def test_a_body_in_crumbs_takes_little_more_memory_than_it_holds(serve: St
     raw.send(b"2\r\nab\r\n" * 200_000)
     (connection,) = await _connections(server, 1)
     await eventually(lambda: connection.reading and connection.reading.body.size == 400_000)
+    assert connection.reading is not None
     assert len(connection.reading.body.chunks) < 2_000
     raw.send(b"0\r\n\r\n")
     assert orjson.loads((await raw.reply())[2])["body"] == "ab" * 200_000
@@ -166,15 +167,14 @@ async def test_a_client_that_does_not_read_its_reply_is_cut_off(
     await client.send(echo(b"x" * size).replace(b"Host: x\r\n", b"Host: x\r\n" + more))
     (connection,) = await _connections(server, 1)
     await eventually(lambda: connection.served == 1)
-    await eventually(lambda: not server.connections, within_s=3)
+    await eventually(lambda: not server.connections)
     client.close()
 
 
 async def are_cut_off(gateway: Gateway, clients: list[Deaf], *, within_s: float) -> bool:
     """Whether the gateway closes all of them. (What the kernel holds, they may go on reading for long.)"""
-    before = gateway.descriptors
     until = time.monotonic() + within_s
-    while gateway.descriptors > before - len(clients):
+    while gateway.clients:
         if time.monotonic() > until:
             return False
         for client in clients:
@@ -203,7 +203,8 @@ async def test_clients_that_read_a_byte_now_and_then_are_cut_off_and_hold_one_an
     for client in clients:
         await client.send(request() * 20)  # nineteen more answers than it reads
     await eventually(lambda: len(turnout.workers[0].calls) >= 11)
-    assert await are_cut_off(gateway, clients, within_s=3) == (write_s < 1)
+    has_limit = write_s < 1
+    assert await are_cut_off(gateway, clients, within_s=PATIENCE_S if has_limit else 3) == has_limit
     assert len(turnout.workers[0].calls) <= 1 + 2 * len(clients)
     assert gateway.rss_bytes - before < 3 * len(clients) * ANSWER_BYTES
     assert (await ask(gateway.port, request()))[0] == 200
@@ -221,7 +222,7 @@ async def test_a_client_that_leaves_inside_its_body_costs_no_worker_anything(tur
     (connection,) = await _connections(turnout.process.server, 1)
     await eventually(lambda: connection.reading and connection.reading.body.size == 99_999)
     raw.reset()
-    await eventually(lambda: not turnout.process.server.connections, within_s=0.5)
+    await eventually(lambda: not turnout.process.server.connections)
     assert (turnout.workers[0].calls, turnout.process.tallies.client_gone) == ([], 0)
 
 
@@ -238,8 +239,7 @@ async def test_a_worker_sees_at_once_that_its_client_has_left(turnout: Turnout, 
     raw.send(request())
     await eventually(lambda: turnout.workers[0].calls)
     raw.reset() if how == "reset" else raw.close()
-    async with asyncio.timeout(0.5):
-        await seen.wait()
+    await eventually(seen.is_set)
     assert turnout.process.pools.get("digits", "1").in_flight == 0
 
 
@@ -270,13 +270,13 @@ async def test_a_thousand_slow_connections_cost_nobody_else_a_request(
         raw.send(begun[number % 4])
     dripping = asyncio.create_task(_drip(slow[3::4]))
     async with Load(gateway.port, PATH, [b"{}"], connections=4) as seen:
-        said = await asyncio.gather(*(raw.end(within_s=6) for raw in slow))
-    took_s = time.monotonic() - started
+        said = await asyncio.gather(*(raw.end() for raw in slow))
+        took_s = time.monotonic() - started
+        await eventually(lambda: len(seen.replies) > 100)
     dripping.cancel()
     assert seen.failures() == Counter()
-    assert len(seen.replies) > 100
     assert {reply[:12] for reply in said} == {b"", b"HTTP/1.1 408"}
-    assert 1.0 <= took_s < 6
+    assert took_s >= 1.0
     await eventually(lambda: gateway.descriptors < 100)
 
 
@@ -357,7 +357,7 @@ async def is_refused(port: int, shape: bytes) -> bool:
     raw = await Raw.open(port)
     raw.send(shape + request(b"666"))
     try:
-        said = await raw.end(within_s=1)
+        said = await raw.end()
     except TimeoutError:  # it is still open: an answer was not the last one
         return False
     return said.startswith(b"HTTP/1.1 400 ") and said.count(b"\r\ncontent-length: ") == 1

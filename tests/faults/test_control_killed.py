@@ -31,7 +31,7 @@ from gateway.control.audit.questions import verify
 from gateway.store.audit import AuditStream, told
 from tests.control.world import add_ready_versions
 from tests.faults.test_access_faults import control
-from tests.sockets import free_port
+from tests.sockets import PATIENCE_S, eventually, free_port
 
 KILLS = int(os.environ.get("KILLS", "3"))
 MODELS = tuple(f"m{number}" for number in range(12))  # whose routes are applied in one commit
@@ -53,7 +53,11 @@ class Commands:
     def client(self, author: str = "ana") -> httpx2.Client:
         base = f"http://127.0.0.1:{self.port}/api/v1"
         return httpx2.Client(
-            base_url=base, headers={**JSON, "x-turnout-author": author}, trust_env=False, verify=False
+            base_url=base,
+            headers={**JSON, "x-turnout-author": author},
+            trust_env=False,
+            verify=False,
+            timeout=PATIENCE_S,
         )
 
     def until_killed(self, name: str, act: Callable[[httpx2.Client, int], Any]) -> None:
@@ -161,10 +165,12 @@ async def test_a_control_process_killed_at_any_moment_leaves_whole_changes(
             running.append(threading.Thread(target=lambda: codes.append(apply_folder(port, folder))))
             for thread in running:
                 thread.start()
+            if round_ == KILLS - 1:  # or on a slow machine all kills might come before anything was tried
+                await eventually(lambda: any(commands.answered.values()))
             await asyncio.sleep(chance.uniform(0.02, 1.0))  # the moment is what is tried
             os.kill(process.pid, signal.SIGKILL)
             for thread in running:
-                await asyncio.to_thread(thread.join, 60)
+                await asyncio.to_thread(thread.join, PATIENCE_S)
         assert not any(thread.is_alive() for thread in running)
         assert commands.wrong == []
         await check_agreement(redis, tmp_path)

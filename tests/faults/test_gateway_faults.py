@@ -19,7 +19,7 @@ from gateway.control.settings import ControlSettings
 from tests.dataplane.conftest import Turnout
 from tests.faults.conftest import Gateway, StartGateway, request, until_predicts
 from tests.scripted import Call, double, doubled
-from tests.sockets import Raw, ask, eventually
+from tests.sockets import PATIENCE_S, Raw, ask, eventually
 
 # A prediction that is answered, with its number: (its status, whether the answer was its own, seconds).
 Told = tuple[int, bool, float]
@@ -40,7 +40,7 @@ class Clients:
             number = next(self.numbers)
             started = time.perf_counter()
             raw.send(request(b"%d" % number))
-            status, _, body = await raw.reply(within_s=10)
+            status, _, body = await raw.reply()
             is_own = status == 200 and body == doubled(b"%d" % number)
             self.told.append((status, is_own, time.perf_counter() - started))
         raw.close()
@@ -65,7 +65,7 @@ async def test_a_gateway_stopped_for_two_seconds_is_late_and_blames_nobody_else(
         await is_open.wait()
         await double(call)
 
-    await turnout.route(timeout_s=1.0)
+    await turnout.route(timeout_s=1.5)
     workers = [await turnout.worker(double) for _ in range(2)]
     gateway = await start_gateway()
     await until_predicts(gateway.port)
@@ -91,7 +91,7 @@ async def test_a_stopped_gateway_does_not_take_its_own_stop_for_a_slow_client(
 ) -> None:
     await turnout.route()
     await turnout.worker(double)
-    gateway = await start_gateway(head_s=0.5, body_s=0.5)
+    gateway = await start_gateway(head_s=1.0, body_s=1.0)
     await until_predicts(gateway.port)
     clients = [await Raw.open(gateway.port) for _ in range(20)]
     sent = request(b"21")
@@ -99,7 +99,7 @@ async def test_a_stopped_gateway_does_not_take_its_own_stop_for_a_slow_client(
         raw.send(sent[:30] if number % 2 else sent[:-1])
     await asyncio.sleep(0.05)
     os.kill(gateway.pid, signal.SIGSTOP)
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(1.0)
     for number, raw in enumerate(clients):
         raw.send(sent[30:] if number % 2 else sent[-1:])
     await asyncio.sleep(0.2)
@@ -186,7 +186,7 @@ async def is_unserved(raw: Raw) -> bool:
 
 
 async def eventually_predicts(port: int) -> None:
-    until = time.monotonic() + 5
+    until = time.monotonic() + PATIENCE_S
     while True:
         raw = await Raw.open(port)
         is_served = not await is_unserved(raw)

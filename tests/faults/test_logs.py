@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from gateway.store.documents import Change, Documents
-from tests.sockets import eventually, free_port
+from tests.sockets import PATIENCE_S, eventually, free_port
 from tests.workers.models import identity
 from tests.workers.processes import Running, infer_body, register, start
 
@@ -26,9 +26,9 @@ def lines(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines() if not line.startswith("control API")]
 
 
-async def until(url: str, status: int = 200, *, within_s: float = 60.0, **sent: Any) -> httpx2.Response:
+async def until(url: str, status: int = 200, *, within_s: float = PATIENCE_S, **sent: Any) -> httpx2.Response:
     """Asks until it answers so."""
-    async with asyncio.timeout(within_s), httpx2.AsyncClient() as client:
+    async with asyncio.timeout(within_s), httpx2.AsyncClient(timeout=PATIENCE_S) as client:
         while True:
             try:
                 reply = await client.request("POST" if sent else "GET", url, **sent)
@@ -59,6 +59,10 @@ class Installation:
         command = (*arguments, "--redis-url", self.url, "--log-format", "json")
         self.running[name] = start(self.directory / f"{name}.log", *command)
 
+    def worker_id(self, name: str) -> str:
+        """Nobody's on this machine but ours: its socket is named after it."""
+        return f"{name}-{self.port}"
+
     def log(self, name: str) -> list[dict[str, Any]]:
         return lines(self.running[name].log)
 
@@ -75,7 +79,9 @@ async def installation(redis: Redis, redis_url: str, tmp_path: Path) -> AsyncIte
     made = Installation(tmp_path, redis_url)
     store = ("--artifacts", str(tmp_path))
     for name in ("w1", "w2"):
-        made.begin(name, "worker", "--model", "m", "--version", "1", "--worker-id", name, *store)
+        made.begin(
+            name, "worker", "--model", "m", "--version", "1", "--worker-id", made.worker_id(name), *store
+        )
     places = ("--port", str(made.port), "--metrics-port", "0", "--data-dir", str(tmp_path / "gateway"))
     made.begin("gateway", "gateway", *places)
     data = ("--port", str(made.control_port), "--data-dir", str(tmp_path / "control"))
@@ -91,14 +97,14 @@ async def test_a_killed_worker_is_told_in_lines_that_name_the_request_and_its_pr
     control = f"http://127.0.0.1:{installation.control_port}"
     predict = f"http://127.0.0.1:{installation.port}/v2/models/m/infer"
     await until(f"{control}/healthz")
-    async with asyncio.timeout(60), httpx2.AsyncClient() as client:
+    async with asyncio.timeout(PATIENCE_S), httpx2.AsyncClient(timeout=PATIENCE_S) as client:
         while (await client.get(f"{control}/api/v1/status")).json()["workers_ready"] < 2:
             await asyncio.sleep(0.05)
     await until(predict, content=infer_body([1.0]))
 
     installation.running["w1"].end(signal.SIGKILL)
     replies: dict[str, httpx2.Response] = {}
-    async with httpx2.AsyncClient() as client:
+    async with httpx2.AsyncClient(timeout=PATIENCE_S) as client:
         for number in range(200):  # until one was sent to the worker that is gone
             sent = {"x-request-id": f"order-{number}", "traceparent": f"00-{TRACE}-00f067aa0ba902b7-00"}
             reply = await client.post(predict, content=infer_body([1.0]), headers=sent)
@@ -122,7 +128,7 @@ async def test_a_killed_worker_is_told_in_lines_that_name_the_request_and_its_pr
         "process": "gateway[0]",
         "model": "m",
         "version": "1",
-        "worker": "w1",
+        "worker": installation.worker_id("w1"),
         "attempt": 1,
         "trace_id": TRACE,
         "revision": int(reply.headers["turnout-revision"]),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import ROOT, Up
+from tests.running import ROOT, Up, until
 
 DOCS = ROOT / "docs"
 PAGES = [
@@ -40,9 +40,16 @@ def script(page: str) -> str:
     return "trap 'echo \"failed: $BASH_COMMAND\" >&2' ERR\n" + text
 
 
+def starting(demo: Up) -> list[str]:
+    """Problems that pass by themselves."""
+    problems: list[str] = demo.get("control", "/api/v1/status")["problems"]
+    return [problem for problem in problems if "workers ready" in problem]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_of_a_guide_does_what_it_is_there_for(demo: Up, page: Path, tmp_path: Path) -> None:
     (tmp_path / "config").symlink_to(ROOT / "config")
+    until(lambda: not starting(demo))  # what the page before it has started
     text = page.read_text()
     assert "```sh" in text, "a guide without a command"
     for name, usual in (("gateway", "127.0.0.1:8080"), ("control", "127.0.0.1:8090")):
@@ -58,7 +65,7 @@ def test_every_command_of_a_guide_does_what_it_is_there_for(demo: Up, page: Path
         },
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

@@ -40,7 +40,7 @@ class Project:
             },
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=280,
             check=False,
         )
 

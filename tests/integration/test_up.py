@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.running import END_S, FREE_PORTS, Up, until
+from tests.running import END_S, FREE_PORTS, START_S, Up, until
 
 
 @pytest.fixture
@@ -55,11 +55,11 @@ def test_the_demo_s_labels_arrive_by_themselves(demo: Up) -> None:
         versions = demo.get("control", "/api/v1/models/digits/compare")["versions"]
         return any(version["accuracy"] is not None for version in versions)
 
-    until(accuracy_is_known, 30)
+    until(accuracy_is_known)
 
 
 def test_all_is_well_and_the_metrics_are_there(demo: Up) -> None:
-    until(lambda: demo.get("control", "/api/v1/status")["problems"] == [], 10)
+    until(lambda: demo.get("control", "/api/v1/status")["problems"] == [])
     metrics = re.search(r"metrics at (\S+)", demo.output)
     assert metrics is not None
     assert "turnout_requests_total" in httpx2.get(metrics[1], trust_env=False).text
@@ -70,23 +70,23 @@ def test_doctor_finds_a_gateway_that_hangs_and_is_content_when_it_goes_on(demo: 
         told = demo.get("control", "/api/v1/doctor")["findings"]
         return {finding["check"] for finding in told if finding["severity"] != "note"}
 
-    until(lambda: found() <= {"redis_latency", "clock"}, 20)  # a busy machine is no fault of ours
+    until(lambda: found() <= {"redis_latency", "clock"})  # a busy machine is no fault of ours
     gateway = demo.get("control", "/api/v1/gateways")["gateways"][0]
     os.kill(gateway["pid"], signal.SIGSTOP)
     try:
-        until(lambda: "gateway_silent" in found(), 20)
+        until(lambda: "gateway_silent" in found())
     finally:
         os.kill(gateway["pid"], signal.SIGCONT)
-    until(lambda: "gateway_silent" not in found(), 20)
+    until(lambda: "gateway_silent" not in found())
 
 
 @pytest.mark.parametrize("name", ["traffic", "control", "redis", "supervisor", "gateway"])
 def test_a_killed_child_is_started_again_and_one_line_says_so(name: str, demo: Up) -> None:
     before = demo.pid(name)
     os.kill(before, signal.SIGKILL)
-    until(lambda: demo.pid(name) != before, 20)
+    until(lambda: demo.pid(name) != before)
     assert re.search(rf"^{name} \(process {before}\) ended.*it is started again$", demo.output, re.MULTILINE)
-    until(lambda: answers(demo), 30)
+    until(lambda: answers(demo), START_S)  # a supervisor starts eight workers again
 
 
 def answers(up: Up) -> bool:
@@ -102,7 +102,7 @@ def has_changed(up: Up, split: list[dict[str, Any]]) -> bool:
         up.address("control") + "/api/v1/routes/digits/edit",
         json={"edit": {"kind": "split", "split": split}, "wait_s": 10},
         trust_env=False,
-        timeout=20,
+        timeout=END_S,
     )
     return reply.status_code == 200
 
@@ -114,7 +114,7 @@ def test_ctrl_c_ends_everything_and_the_next_up_continues_from_the_same_data(
     first: Up = run_up(data_dir, "--demo").until_up()
     assert len(first.processes()) >= 13  # up, redis, control, supervisor, 8 workers, gateway and its process
     split = [{"version": "1", "weight": 75}, {"version": "2", "weight": 25}]
-    until(lambda: has_changed(first, split), 20)
+    until(lambda: has_changed(first, split))
     revision = first.get("control", "/api/v1/routes/digits")["revision"]
     assert first.interrupt() == 0, first.output
     assert first.processes() == set()
@@ -133,7 +133,7 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path, run_up: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         up = run_up(tmp_path / "data", "--port", str(port), "--control-port", "0", "--metrics-port", "0")
-        assert up.process.wait(20) == 1
+        assert up.process.wait(END_S) == 1
     assert up.output.splitlines() == [
         f"turnout: cannot listen on 127.0.0.1:{port} (Address already in use): end what uses it, or give "
         "another --port."
@@ -144,7 +144,7 @@ def test_a_port_in_use_is_one_clear_line(tmp_path: Path, run_up: Run) -> None:
 def test_a_directory_that_cannot_be_written_is_one_clear_line(tmp_path: Path, run_up: Run) -> None:
     (tmp_path / "file").write_text("in the way")
     up = run_up(tmp_path / "file" / "data")
-    assert up.process.wait(20) == 1
+    assert up.process.wait(END_S) == 1
     (line,) = up.output.splitlines()
     assert "cannot be written (Not a directory)" in line
 
@@ -154,7 +154,7 @@ def test_a_second_up_on_the_same_data_is_one_clear_line_and_leaves_the_first_alo
 ) -> None:
     first = run_up(tmp_path / "data").until_up()
     second = run_up(tmp_path / "data")
-    assert second.process.wait(20) == 1
+    assert second.process.wait(END_S) == 1
     (line,) = second.output.splitlines()
     assert f"another `turnout up` (process {first.process.pid}) uses" in line
     assert first.get("control", "/api/v1/status")["redis"] == "ok"
@@ -162,7 +162,7 @@ def test_a_second_up_on_the_same_data_is_one_clear_line_and_leaves_the_first_alo
 
 def test_an_address_that_others_can_reach_is_refused(tmp_path: Path, run_up: Run) -> None:
     up = run_up(tmp_path / "data", "--host", "0.0.0.0", *FREE_PORTS)
-    assert up.process.wait(20) == 3
+    assert up.process.wait(END_S) == 3
     assert "can be reached from elsewhere" in up.output
     assert not (tmp_path / "data").exists()
 
@@ -171,14 +171,14 @@ def test_a_child_that_cannot_start_ends_what_was_started_and_says_why(tmp_path: 
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "artifacts").write_text("in the way")
     up = run_up(tmp_path / "data")
-    assert up.process.wait(60) == 1
+    assert up.process.wait(END_S) == 1
     assert str(tmp_path / "data" / "logs") in up.output
     assert up.processes() == set()
 
 
 def test_ctrl_c_while_it_starts_ends_what_was_started(tmp_path: Path, run_up: Run) -> None:
     up = run_up(tmp_path / "data")
-    until(lambda: (tmp_path / "data" / "logs" / "control.log").exists(), 20)
+    until(lambda: (tmp_path / "data" / "logs" / "control.log").exists())
     assert up.interrupt() == 0
     assert up.processes() == set()
 

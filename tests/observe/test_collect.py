@@ -12,6 +12,7 @@ from gateway.observe.collect import Collector, serve_state
 from gateway.observe.exposition import CONTENT_TYPE
 from gateway.observe.http import serve_metrics
 from gateway.observe.state import MetricsState
+from tests.sockets import PATIENCE_S
 
 RETRIES = ("turnout_retries_total", ("digits", "1"))
 IN_FLIGHT = ("turnout_in_flight", ("digits", "1"))
@@ -86,7 +87,7 @@ async def test_a_process_that_is_no_longer_listed_stays_counted_once(sockets: li
 
 
 async def test_a_process_that_hangs_costs_half_a_second_and_keeps_its_counts(sockets: list[Path]) -> None:
-    collector = Collector(lambda: sockets[:2], answer_s=0.1)
+    collector = Collector(lambda: sockets[:2], answer_s=0.5)
     well, hanging = Process(sockets[0]), Process(sockets[1])
     well.retries, hanging.retries = 1, 20
     async with well.served():
@@ -96,9 +97,8 @@ async def test_a_process_that_hangs_costs_half_a_second_and_keeps_its_counts(soc
         mute.bind(str(sockets[1]))
         mute.listen()
         with contextlib.closing(mute):
-            started = asyncio.get_running_loop().time()
-            merged = await collector.collect()
-            assert asyncio.get_running_loop().time() - started < 2
+            async with asyncio.timeout(PATIENCE_S):
+                merged = await collector.collect()
     assert merged.counters[RETRIES] == 21
     assert merged.gauges[PROCESSES] == 1
 

@@ -12,6 +12,7 @@ import orjson
 
 from gateway.contract.record import place_of, shadow_field
 from gateway.store.predictions import Batch
+from tests.sockets import PATIENCE_S
 
 TTL_S = 604_800
 _numbers = itertools.count(1)
@@ -60,7 +61,9 @@ def total(evidence: dict[int, dict[str, float]], *, with_outputs: bool = False) 
     return {field: value for field, value in sums.items() if value}
 
 
-async def until(is_so: Callable[[], Any] | Callable[[], Awaitable[Any]], *, limit_s: float = 5.0) -> None:
+async def until(
+    is_so: Callable[[], Any] | Callable[[], Awaitable[Any]], *, limit_s: float = PATIENCE_S
+) -> None:
     """Waits for a state, with a limit."""
     end = time.monotonic() + limit_s
     while True:

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import signal
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from gateway.store.documents import Change, Documents
 from gateway.store.embedded import EmbeddedServer
 from gateway.store.fleet import FleetStore
 from gateway.store.predictions import Predictions
+from tests.sockets import PATIENCE_S
 from tests.store.samples import batch, entry, new_id, record
 
 _GATEWAY = Presence(gateway_id="g", pid=1, address="127.0.0.1:1", revision=0, started_ms=0)
@@ -47,11 +48,13 @@ def _calls(redis: Redis) -> list[Callable[[], Awaitable[object]]]:
     ]
 
 
-async def _all_fail_within(limit_s: float, redis: Redis) -> set[str]:
+SOON_S = 20.0  # on the busiest machine; redis-py itself would wait close to a minute
+
+
+async def _all_fail_soon(redis: Redis) -> set[str]:
     """Gives what they say."""
-    began = time.monotonic()
-    errors = await asyncio.gather(*(call() for call in _calls(redis)), return_exceptions=True)
-    assert time.monotonic() - began < limit_s
+    async with asyncio.timeout(SOON_S):
+        errors = await asyncio.gather(*(call() for call in _calls(redis)), return_exceptions=True)
     said = set()
     for error in errors:
         assert isinstance(error, UpstreamError)
@@ -67,7 +70,7 @@ async def test_every_call_fails_at_once_when_the_server_is_gone_and_works_when_i
         await call()
     os.kill(redis_server.pid, signal.SIGKILL)
     redis_server.stop()
-    assert all("start it, or correct" in said for said in await _all_fail_within(0.5, redis))
+    assert all("start it, or correct" in said for said in await _all_fail_soon(redis))
     again = EmbeddedServer.start(redis_server.data_dir, program=server_program)
     try:
         for call in _calls(redis):
@@ -76,33 +79,50 @@ async def test_every_call_fails_at_once_when_the_server_is_gone_and_works_when_i
         again.stop()
 
 
-async def test_every_call_fails_within_a_second_when_the_server_hangs(
-    redis_server: EmbeddedServer, redis: Redis
+@pytest.fixture
+async def hasty(redis_url: str) -> AsyncIterator[Redis]:
+    """With the usual limit."""
+    client = connect(redis_url, name="hasty")
+    yield client
+    await client.aclose()
+
+
+async def _until_answered(redis: Redis) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with suppress(UpstreamError):
+                await ask(redis, "PING")
+                return
+
+
+async def test_every_call_fails_soon_when_the_server_hangs(
+    redis_server: EmbeddedServer, redis: Redis, hasty: Redis
 ) -> None:
-    await redis.ping()
+    await _until_answered(hasty)
     os.kill(redis_server.pid, signal.SIGSTOP)
-    assert any("it hangs" in said for said in await _all_fail_within(1.0, redis))
+    assert any("it hangs" in said for said in await _all_fail_soon(hasty))
     with pytest.raises(UpstreamError, match="no reply in time; it hangs"):
-        await Documents(redis).get("route/a")  # on a new connection
+        await Documents(hasty).get("route/a")  # on a new connection
     os.kill(redis_server.pid, signal.SIGCONT)
+    await _until_answered(hasty)
     for call in _calls(redis):
         await call()
 
 
 async def test_a_write_during_a_hang_is_applied_at_most_once(
-    redis_server: EmbeddedServer, redis: Redis
+    redis_server: EmbeddedServer, redis: Redis, hasty: Redis
 ) -> None:
-    await redis.ping()
+    await _until_answered(hasty)
     os.kill(redis_server.pid, signal.SIGSTOP)
     with pytest.raises(UpstreamError):
-        await ask(redis, "INCR", "counter")
+        await ask(hasty, "INCR", "counter")
     os.kill(redis_server.pid, signal.SIGCONT)
     await redis.ping()
     assert await redis.get("counter") in (None, b"1")
 
 
 async def test_a_crowd_shares_a_small_pool(redis_url: str) -> None:
-    client = connect(redis_url, name="crowd", pool_size=2, timeout_s=10.0)
+    client = connect(redis_url, name="crowd", pool_size=2, timeout_s=PATIENCE_S)
     await asyncio.gather(*(ask(client, "INCR", "counter") for _ in range(200)))
     assert await client.get("counter") == b"200"
     assert len([one for one in await client.client_list() if one["name"] == "crowd"]) == 2
@@ -110,7 +130,7 @@ async def test_a_crowd_shares_a_small_pool(redis_url: str) -> None:
 
 
 async def test_a_cancelled_call_gives_nobody_a_foreign_answer(redis_url: str) -> None:
-    client = connect(redis_url, name="test", pool_size=1)
+    client = connect(redis_url, name="test", timeout_s=PATIENCE_S, pool_size=1)
     await client.set("key", "value")
     for _ in range(20):
         task = asyncio.create_task(ask(client, "GET", "key"))
@@ -128,12 +148,12 @@ async def test_a_password_that_is_missing_or_wrong_is_named_and_never_shown(
     await redis.config_set("requirepass", "secret-word")
     path = redis_server.socket_path
     for url, says in ((f"unix://{path}", "wants a password"), (f"unix://:wrong-word@{path}", "refuses")):
-        client = connect(url, name="test")
+        client = connect(url, name="test", timeout_s=PATIENCE_S)
         with pytest.raises(UpstreamError, match=says) as raised:
             await ask(client, "GET", "key")
         assert "-word" not in raised.value.message
         await client.aclose()
-    client = connect(f"unix://:secret-word@{path}", name="test")
+    client = connect(f"unix://:secret-word@{path}", name="test", timeout_s=PATIENCE_S)
     await ask(client, "GET", "key")
     await client.aclose()
 
@@ -141,7 +161,7 @@ async def test_a_password_that_is_missing_or_wrong_is_named_and_never_shown(
 async def test_a_missing_permission_is_named(redis_server: EmbeddedServer, redis: Redis) -> None:
     await ask(redis, "ACL", "SETUSER", "limited", "on", ">pw", "~*", "+get")
     for name in ("", "named"):  # naming a connection needs a permission, too
-        client = connect(f"unix://limited:pw@{redis_server.socket_path}", name=name)
+        client = connect(f"unix://limited:pw@{redis_server.socket_path}", name=name, timeout_s=PATIENCE_S)
         with pytest.raises(UpstreamError, match=r"lacks a permission.*(set|setname)"):
             await ask(client, "SET", "key", "value")
         await client.aclose()

@@ -12,9 +12,11 @@ from redis.asyncio import Redis
 
 from gateway.contract import keys
 from gateway.contract.errors import CallerError, ConflictError
+from gateway.store import documents as module
 from gateway.store.connection import ask, connect
 from gateway.store.documents import HISTORY_AT_ONCE, Change, Committed, Documents
 from gateway.store.embedded import EmbeddedServer
+from tests.sockets import PATIENCE_S
 
 
 @pytest.fixture
@@ -160,7 +162,7 @@ async def test_an_operation_that_lost_may_be_tried_again_with_its_id(documents: 
 
 
 async def test_of_many_committers_at_once_exactly_one_wins_each_round(redis_url: str) -> None:
-    clients = [connect(redis_url, name=f"committer-{number}") for number in range(4)]
+    clients = [connect(redis_url, name=f"committer-{number}", timeout_s=PATIENCE_S) for number in range(4)]
     stores = [Documents(client) for client in clients]
     for expected in range(10):
         attempts = [
@@ -188,7 +190,7 @@ async def test_of_many_committers_at_once_exactly_one_wins_each_round(redis_url:
 async def test_committers_in_several_threads_lose_no_update(redis_url: str) -> None:
     def add_ten(name: str) -> None:
         async def work() -> None:
-            client = connect(redis_url, name=name)
+            client = connect(redis_url, name=name, timeout_s=PATIENCE_S)
             store = Documents(client)
             for number in range(10):
                 while True:
@@ -207,7 +209,7 @@ async def test_committers_in_several_threads_lose_no_update(redis_url: str) -> N
         asyncio.run(work())
 
     await asyncio.gather(*(asyncio.to_thread(add_ten, f"thread-{number}") for number in range(4)))
-    client = connect(redis_url, name="test")
+    client = connect(redis_url, name="test", timeout_s=PATIENCE_S)
     final = await Documents(client).get("route/count")
     await client.aclose()
     assert final is not None
@@ -264,8 +266,9 @@ async def test_a_commit_is_announced(documents: Documents, redis: Redis) -> None
         await channel.subscribe(keys.CHANGES)
         await _commit(documents, Change("route/a", {}, 0), op_id="1")
         message = None
-        for _ in range(20):
-            message = message or await channel.get_message(timeout=0.2)
+        async with asyncio.timeout(PATIENCE_S):
+            while message is None:
+                message = await channel.get_message(timeout=0.2)
     assert message is not None
     assert message["data"] == b"commit 1"
 
@@ -343,7 +346,10 @@ async def test_a_history_keeps_its_newest_thousand(documents: Documents, redis: 
     assert (await documents.history("route/a", limit=1))[0].doc == {"n": 2}
 
 
-async def test_a_commit_says_whether_the_disk_has_it(documents: Documents, server_program: Path) -> None:
+async def test_a_commit_says_whether_the_disk_has_it(
+    documents: Documents, server_program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WAIT_FOR_DISK_MS", 1000 * int(PATIENCE_S))  # on a busy one, too
     committed = await _commit(documents, Change("route/a", {}, 0), op_id="1")
     assert committed.is_durable is (True if server_program.name == "valkey-server" else None)
 
@@ -351,7 +357,7 @@ async def test_a_commit_says_whether_the_disk_has_it(documents: Documents, serve
 async def test_acknowledged_commits_survive_kill_9(tmp_path: Path, server_program: Path) -> None:
     server = EmbeddedServer.start(tmp_path / "data", program=server_program)
     acknowledged = []
-    client = connect(server.url, name="before")
+    client = connect(server.url, name="before", timeout_s=PATIENCE_S)
     for number in range(30):
         change = Change("route/a", {"n": number}, None)
         acknowledged.append((await _commit(Documents(client), change, op_id=str(number))).revision)
@@ -359,7 +365,7 @@ async def test_acknowledged_commits_survive_kill_9(tmp_path: Path, server_progra
     server.stop()
     await client.aclose()
     again = EmbeddedServer.start(server.data_dir, program=server_program)
-    client = connect(again.url, name="after")
+    client = connect(again.url, name="after", timeout_s=PATIENCE_S)
     store = Documents(client)
     try:
         assert (await store.follow(0)).revision == acknowledged[-1] == 30

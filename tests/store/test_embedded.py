@@ -19,10 +19,11 @@ from gateway.store import embedded
 from gateway.store.connection import ask, connect
 from gateway.store.embedded import LONGEST_SOCKET_PATH, EmbeddedServer
 from gateway.store.programs import candidates
+from tests.sockets import PATIENCE_S
 
 
 async def _value(server: EmbeddedServer, key: str) -> Any:
-    client = connect(server.url, name="test")
+    client = connect(server.url, name="test", timeout_s=PATIENCE_S)
     try:
         return await ask(client, "GET", key)
     finally:
@@ -56,7 +57,7 @@ async def test_a_killed_server_comes_back_with_every_acknowledged_write(
 
 async def test_a_stopped_server_comes_back_with_its_data(tmp_path: Path, server_program: Path) -> None:
     first = EmbeddedServer.start(tmp_path / "it's 100% data", program=server_program)
-    client = connect(first.url, name="test")
+    client = connect(first.url, name="test", timeout_s=PATIENCE_S)
     await client.set("key", "value")
     await client.aclose()
     first.stop()
@@ -223,7 +224,7 @@ def test_the_server_dies_with_its_parent(tmp_path: Path, server_program: Path) -
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         parent.kill()
-    end = time.monotonic() + 5
+    end = time.monotonic() + PATIENCE_S
     while _is_running(pid):
         assert time.monotonic() < end
         time.sleep(0.01)

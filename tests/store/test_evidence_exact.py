@@ -192,7 +192,7 @@ def test_evidence_equals_a_recount_for_any_order_of_events(
     shuffle = data.draw(st.randoms(use_true_random=False))
 
     async def run() -> dict[str, float]:
-        redis = connect(shared_server.url, name="test", timeout_s=2)
+        redis = connect(shared_server.url, name="test", timeout_s=60)
         try:
             await redis.flushall()
             await _play(redis, found, shuffle)

@@ -1,5 +1,7 @@
 """Who is alive, by Redis' clock alone."""
 
+import asyncio
+
 import pytest
 from redis.asyncio import Redis
 
@@ -8,6 +10,7 @@ from gateway.contract.pool import STAMPED_HSET, Lease, Presence, WorkerState
 from gateway.store.connection import ask
 from gateway.store.embedded import EmbeddedServer
 from gateway.store.fleet import FleetStore
+from tests.sockets import PATIENCE_S
 
 
 @pytest.fixture
@@ -53,8 +56,9 @@ async def test_a_worker_can_be_forgotten_at_once(redis: Redis) -> None:
         await channel.subscribe(keys.CHANGES)
         await FleetStore(redis).forget_worker("w1")
         message = None
-        for _ in range(20):
-            message = message or await channel.get_message(timeout=0.2)
+        async with asyncio.timeout(PATIENCE_S):
+            while message is None:
+                message = await channel.get_message(timeout=0.2)
     assert message is not None
     assert message["data"] == b"workers"
     assert (await FleetStore(redis).workers()).leases == []

@@ -21,6 +21,7 @@ from gateway.store import predictions as module
 from gateway.store.connection import ask, connect
 from gateway.store.embedded import EmbeddedServer
 from gateway.store.predictions import Batch, Predictions
+from tests.sockets import PATIENCE_S
 from tests.store.samples import TTL_S, batch, entry, new_id, record, total
 
 JOINED, DUPLICATE, CORRECTED = FeedbackResult.JOINED, FeedbackResult.DUPLICATE, FeedbackResult.CORRECTED
@@ -263,7 +264,7 @@ async def test_the_same_label_again_changes_nothing(predictions: Predictions) ->
 
 
 async def test_of_a_hundred_identical_labels_at_once_one_is_joined(redis_url: str) -> None:
-    clients = [connect(redis_url, name=str(number)) for number in range(5)]
+    clients = [connect(redis_url, name=str(number), timeout_s=PATIENCE_S) for number in range(5)]
     stores = [Predictions(client) for client in clients]
     made = new_id()
     await _write(stores[0], entry(made, record("1", "c", 7)), entry(made, record("2", "c", 1), slot=0))
@@ -461,11 +462,12 @@ async def test_predictions_and_evidence_end_and_a_longer_life_is_never_shortened
     raw = record("1", "c", 7)
     for ttl_s, kept_s in ((600, 600), (60, 600), (900, 900)):
         await predictions.write("digits", f"r{ttl_s}", batch(entry(made, raw), ttl_s=ttl_s))
-        assert kept_s - 5 <= await redis.ttl(key) <= kept_s
+        assert kept_s - PATIENCE_S <= await redis.ttl(key) <= kept_s
     await _label(predictions, made, 7)
-    assert 895 <= await redis.ttl(key) <= 900
+    assert 900 - PATIENCE_S <= await redis.ttl(key) <= 900
     minute = json.loads(raw)[2] // 60
-    assert EVIDENCE_TTL_S - 5 <= await redis.ttl(keys.evidence("digits", minute)) <= EVIDENCE_TTL_S
+    lives_s = await redis.ttl(keys.evidence("digits", minute))
+    assert EVIDENCE_TTL_S - PATIENCE_S <= lives_s <= EVIDENCE_TTL_S
     assert 0 < await redis.ttl(keys.flushed("digits", "r600")) <= EVIDENCE_TTL_S
 
 
@@ -500,11 +502,14 @@ async def test_a_whole_hour_is_read_as_one_and_says_the_same(predictions: Predic
 
 async def test_the_number_of_classes_cannot_fill_the_memory(predictions: Predictions) -> None:
     ids = [new_id() for _ in range(4200)]
-    await _write(predictions, *(entry(made, record("1", "c", number)) for number, made in enumerate(ids)))
+    at_s = int(time.time())  # the bound is one of each minute
+    await _write(
+        predictions, *(entry(made, record("1", "c", number, at_s=at_s)) for number, made in enumerate(ids))
+    )
     items = [(made, str(number), None) for number, made in enumerate(ids)]
     assert set(await predictions.feedback("digits", items, ttl_s=TTL_S)) == {JOINED}
     long = new_id()
-    await _write(predictions, entry(long, record("1", "c", "x" * 100)))
+    await _write(predictions, entry(long, record("1", "c", "x" * 100, at_s=at_s)))
     await _label(predictions, long, "x" * 100)
     sums = await _sums(predictions)
     assert sums["p|1|right"] == 4201
@@ -532,10 +537,10 @@ async def test_outputs_are_counted_as_they_come_by_version_and_role(predictions:
 
 
 async def test_the_age_of_a_label_is_counted_at_its_first_coming(predictions: Predictions) -> None:
-    now_s = int(time.time())
+    now_s = int(time.time()) + int(PATIENCE_S)  # however long this takes, the young ones stay young
     young, old = new_id(), new_id()
     await _write(predictions, entry(young, record("1", "c", 7, at_s=now_s)))
-    await _write(predictions, entry(old, record("1", "c", 7, at_s=now_s - 100)))
+    await _write(predictions, entry(old, record("1", "c", 7, at_s=now_s - 130)))
     for made, label in ((young, 7), (old, 3), (old, 7)):
         await _label(predictions, made, label)
     early = new_id()

@@ -11,7 +11,7 @@ from gateway.traces.export import BATCH, BOUND, Exporter
 from gateway.traces.settings import TraceSettings
 from gateway.traces.span import Kind, Span
 from gateway.wire.tasks import end_tasks
-from tests.sockets import eventually, free_port
+from tests.sockets import PATIENCE_S, eventually, free_port
 from tests.traces.receiver import receiving
 
 
@@ -19,8 +19,8 @@ from tests.traces.receiver import receiving
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "FLUSH_S", 0.01)
     monkeypatch.setattr(export, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(export, "SEND_S", 0.1)
-    monkeypatch.setattr(export, "LAST_SEND_S", 0.1)
+    monkeypatch.setattr(export, "SEND_S", 1.0)
+    monkeypatch.setattr(export, "LAST_SEND_S", PATIENCE_S)
 
 
 def exporter_to(endpoint: str, **headers: str) -> Exporter:
@@ -98,7 +98,7 @@ async def test_garbage_instead_of_a_reply_is_a_receiver_that_is_away() -> None:
     async with server:
         exporter = exporter_to(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         add(exporter)
-        assert await exporter.send(within_s=1) is False
+        assert await exporter.send(within_s=PATIENCE_S) is False
         assert exporter.unsent is not None
 
 
@@ -116,7 +116,7 @@ async def test_spans_that_were_being_encoded_at_the_end_are_sent_in_their_order(
         spans = [Span("a", Kind.INTERNAL, {}) for _ in range(100)]
         for span in spans:
             exporter.add(span)
-        sending = asyncio.create_task(exporter.send(within_s=1))
+        sending = asyncio.create_task(exporter.send(within_s=PATIENCE_S))
         await asyncio.sleep(0)
         assert not exporter.waiting  # taken out, and not sent yet
         await end_tasks([sending])
@@ -125,11 +125,12 @@ async def test_spans_that_were_being_encoded_at_the_end_are_sent_in_their_order(
     assert (exporter.exported, exporter.dropped) == (100, 0)
 
 
-async def test_the_end_waits_for_no_stalled_receiver() -> None:
+async def test_the_end_waits_for_no_stalled_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "LAST_SEND_S", 0.1)
     async with receiving(lambda: None) as receiver:
         exporter = exporter_to(receiver.endpoint)
         add(exporter)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             await exporter.finish()
     assert exporter.dropped == 1
 

@@ -48,10 +48,10 @@ class Bench:
     def upstream(self) -> object:
         return self.pool.ready[0]
 
-    async def ask(self, *, within_s: float = 2.0) -> Outcome:
+    async def ask(self) -> Outcome:
         waiter = Waiter()
         self.pool.ready[0].send(waiter, HEAD, b"{}")
-        await eventually(lambda: waiter.outcomes, within_s=within_s)
+        await eventually(lambda: waiter.outcomes)
         assert len(waiter.outcomes) == 1
         return waiter.outcomes[0]
 

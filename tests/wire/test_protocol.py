@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 from gateway.wire.limits import Limits
 from gateway.wire.plain import MOST_BYTES, MOST_KNOWN, QUESTIONS, Head, Heads, Shape, read_plain
 from gateway.wire.protocol import HttpProtocol
-from tests.sockets import Raw, ask, eventually
+from tests.sockets import PATIENCE_S, Raw, ask, eventually
 from tests.wire.conftest import Start
 
 HOST = b"Host: x\r\n"
@@ -222,7 +222,7 @@ async def test_a_client_that_stops_sending_is_closed_at_its_deadline(serve: Star
     server = await serve(Limits(head_s=0.3, body_s=0.3))
     raw = await Raw.open(server.port)
     raw.send(sent)
-    said = await raw.end(within_s=3)
+    said = await raw.end()
     assert said == b"" if not sent else said.startswith(b"HTTP/1.1 408 ")
 
 
@@ -236,7 +236,7 @@ async def test_a_byte_now_and_then_does_not_renew_the_deadline(serve: Start) -> 
             await asyncio.sleep(0.02)
 
     dripping = asyncio.create_task(drip())
-    assert (await raw.reply(within_s=2))[0] == 408
+    assert (await raw.reply())[0] == 408
     dripping.cancel()
     await asyncio.gather(dripping, return_exceptions=True)
     raw.reset()
@@ -247,14 +247,14 @@ async def test_an_idle_connection_is_closed_after_keep_alive(serve: Start) -> No
     raw = await Raw.open(server.port)
     raw.send(post())
     await raw.reply()
-    assert await raw.end(within_s=3) == b""
+    assert await raw.end() == b""
 
 
 async def test_silent_connections_do_not_take_anything_from_others(serve: Start) -> None:
     server = await serve()
     silent = [await Raw.open(server.port) for _ in range(300)]
     for number in range(50):
-        assert (await ask(server.port, post(str(number).encode()), within_s=1))[0] == 200
+        assert (await ask(server.port, post(str(number).encode())))[0] == 200
     for raw in silent:
         raw.reset()
 
@@ -265,7 +265,7 @@ async def test_a_client_that_leaves_while_waiting_is_noticed_at_once(serve: Star
     raw.send(post(path=b"/hold"))
     await eventually(lambda: server.protocol.held)  # type: ignore[attr-defined]
     raw.reset()
-    await eventually(lambda: server.protocol.gone, within_s=0.5)  # type: ignore[attr-defined]
+    await eventually(lambda: server.protocol.gone)  # type: ignore[attr-defined]
 
 
 async def test_expect_100_continue_is_answered_before_the_body(serve: Start) -> None:
@@ -284,8 +284,8 @@ async def test_a_drain_finishes_what_is_in_flight_and_reads_what_was_sent(serve:
     waiting.send(post(path=b"/hold"))
     held = server.protocol.held  # type: ignore[attr-defined]
     await eventually(lambda: held)
-    draining = asyncio.create_task(server.drain(grace_s=0.2, deadline_s=5))
-    await asyncio.sleep(0.05)
+    draining = asyncio.create_task(server.drain(grace_s=1.0, deadline_s=PATIENCE_S))
+    await eventually(lambda: server.ticker.draining)
     status, headers, _ = await ask(server.port, post(b"late but within the grace"))
     assert (status, headers["connection"]) == (200, "close")
     held[0].reply_error("no_workers", "finished")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,9 @@ from gateway.contract.pool import Wanted
 from gateway.contract.signature import Signature, TensorSpec
 from gateway.contract.version import Version
 from gateway.store.documents import Change, Documents
-from tests.sockets import free_port
+from tests.sockets import PATIENCE_S, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-START_S = 20.0
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class Running:
     def said(self) -> str:
         return self.log.read_text()
 
-    def end(self, number: int = signal.SIGTERM, *, within_s: float = 15.0) -> int:
+    def end(self, number: int = signal.SIGTERM, *, within_s: float = PATIENCE_S) -> int:
         """Its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -49,7 +49,7 @@ class Running:
     def cleanup(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-            self.process.wait(5)
+            self.process.wait(PATIENCE_S)
 
 
 def start(log: Path, *arguments: str, port: int = 0) -> Running:
@@ -64,7 +64,7 @@ def start(log: Path, *arguments: str, port: int = 0) -> Running:
 def run(*arguments: str) -> tuple[int, str]:
     """A command that is expected to end by itself: its exit code and what it said."""
     command = [sys.executable, "-m", "gateway.cli.main", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=START_S)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     return done.returncode, done.stderr
 
 
@@ -84,14 +84,13 @@ def start_worker(directory: Path, data: bytes, *options: str, version: str = "1"
 
 
 def wait_ready(worker: Running) -> None:
-    until = time.monotonic() + START_S
+    until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         assert worker.process.poll() is None, worker.said()
-        try:
+        with suppress(httpx2.TransportError):
             if httpx2.get(f"{worker.url}/v2/health/ready").status_code == 200:
                 return
-        except httpx2.TransportError:
-            time.sleep(0.01)
+        time.sleep(0.01)
     raise AssertionError(f"not ready: {worker.said()}")
 
 

@@ -54,7 +54,7 @@ class Model:
     def run(self, inputs: list[Any]) -> list[Any]:
         self.runs.append(len(inputs[0]))
         self.thread = threading.current_thread().name
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         if (inputs[0] < 0).any():
             raise CallerError("invalid_input", "poison")
         return [inputs[0] * 2]
@@ -244,18 +244,18 @@ async def test_a_request_past_its_deadline_is_answered_without_a_run(opened: lis
 async def test_a_request_whose_time_would_be_over_before_its_turn_is_refused_at_once(
     opened: list[Bench],
 ) -> None:
-    bench = Bench(Costs(1e6, 0.0), max_queue_requests=100, max_rows=1)  # a second a run
+    bench = Bench(Costs(1e8, 0.0), max_queue_requests=100, max_rows=1)  # 100 s a run
     opened.append(bench)
     await bench.hold()
     now = perf_counter()
     with pytest.raises(TurnoutError, match="turn would come in") as raised:
-        bench.send(1, expires_at=now + 0.5)  # the run that is on takes longer
+        bench.send(1, expires_at=now + 50)  # the run that is on takes longer
     assert raised.value.code == "overloaded"
-    bench.send(1, expires_at=now + 1.5)
+    bench.send(1, expires_at=now + 150)
     bench.send(1)
     with pytest.raises(TurnoutError, match="turn would come in"):
-        bench.send(1, expires_at=now + 2.5)  # one is on, two wait
-    bench.send(1, expires_at=now + 60)
+        bench.send(1, expires_at=now + 250)  # one is on, two wait
+    bench.send(1, expires_at=now + 6000)
     bench.send(1)  # without a deadline nothing but a full queue refuses
     assert len(bench.batcher) == 4
 
@@ -334,7 +334,7 @@ async def test_with_a_delay_a_lone_client_is_still_served_at_once() -> None:
 
 
 async def test_with_a_delay_requests_of_several_clients_wait_for_each_other() -> None:
-    bench = Bench(max_delay_s=0.05, max_queue_requests=20)
+    bench = Bench(max_delay_s=0.5, max_queue_requests=20)
     first, _ = bench.send(0)
     await asyncio.sleep(0)
     assert first.outcome  # nobody else was active before it

@@ -49,7 +49,7 @@ class Worker:
 
     def run(self, inputs: list[Any]) -> list[Any]:
         self.runs.append(inputs[0].ravel().tolist())
-        assert self.gate.wait(10)
+        assert self.gate.wait(60)
         return [np.array(inputs[0])]
 
 
@@ -75,7 +75,7 @@ async def start() -> AsyncIterator[Start]:
         raw.close()
     for worker in workers:
         worker.gate.set()
-        await worker.server.drain(grace_s=0, deadline_s=5)
+        await worker.server.drain(grace_s=0, deadline_s=60)
         worker.batcher.close()
 
 
@@ -124,13 +124,13 @@ async def test_a_caller_that_goes_away_frees_its_place_at_once(start: Start) -> 
 
 
 async def test_a_request_whose_time_would_be_over_before_its_turn_is_refused_at_once(start: Start) -> None:
-    worker, (first, second, late) = await start(Costs(1e6, 0.0), connections=3)  # a second a run
+    worker, (first, second, late) = await start(Costs(1e8, 0.0), connections=3)  # 100 s a run
     worker.gate.clear()
     first.send(asking(0.0))
     await eventually(lambda: worker.runs)
     second.send(asking(1.0))
     await eventually(lambda: len(worker.batcher) == 1)
-    late.send(asking(2.0, **{"turnout-timeout-ms": "1500"}))
+    late.send(asking(2.0, **{"turnout-timeout-ms": "150000"}))
     status, headers, body = await late.reply()
     assert (status, headers["turnout-error"], headers["retry-after"]) == (503, "overloaded", "1")
     assert b"turn would come in" in body

@@ -15,7 +15,7 @@ from gateway.contract import keys
 from gateway.contract.pool import Lease, WorkerState
 from gateway.store.embedded import EmbeddedServer
 from gateway.store.fleet import FleetStore
-from tests.sockets import eventually
+from tests.sockets import PATIENCE_S, eventually
 from tests.workers import models
 from tests.workers.processes import Running, register, start, want
 
@@ -47,7 +47,7 @@ def pool(redis: Any, supervisor: Running) -> Pool:
     """Waits until exactly so many workers are ready, none of them `without`, and gives their leases."""
 
     async def wait(count: int, without: str = "") -> list[Lease]:
-        until = time.monotonic() + 20
+        until = time.monotonic() + PATIENCE_S
         while True:
             leases = (await FleetStore(redis).workers()).leases
             are_ready = all(
@@ -106,7 +106,7 @@ async def test_a_worker_that_cannot_start_is_tried_again_with_growing_pauses(
     digest = await register(redis, tmp_path / "artifacts", models.linear(), wanted=1)
     file = tmp_path / "artifacts" / "sha256" / digest[:2] / digest
     file.write_bytes(b"changed")
-    await eventually(lambda: "the next starts in 0.4 s" in supervisor.said(), within_s=15)
+    await eventually(lambda: "the next starts in 0.4 s" in supervisor.said())
     said = supervisor.said()
     assert "is not the registered file" in said
     assert "exit code 1" in said
@@ -135,7 +135,7 @@ async def test_a_killed_supervisor_leaves_nobody_behind(
     await register(redis, tmp_path / "artifacts", models.linear(), wanted=1)
     (worker,) = await pool(1)
     supervisor.end(signal.SIGKILL)
-    await eventually(lambda: not is_alive(worker.pid), within_s=10)
+    await eventually(lambda: not is_alive(worker.pid))
     assert await redis.hgetall(keys.WORKERS) == {}  # it drained and withdrew
 
 

@@ -62,7 +62,7 @@ async def test_pause_resume_and_promote_are_events_of_their_author(world: World)
     await world.start({"steps": [{"weight": 10, "hold": {"min_s": 3600}}, {"weight": 100}]})
     for verb in ("pause", "resume", "promote"):
         reply = await world.api.post(
-            f"/models/{MODEL}/rollout/{verb}", json={"reason": "because", "wait_s": 2}
+            f"/models/{MODEL}/rollout/{verb}", json={"reason": "because", "wait_s": 60}
         )
         assert reply.status_code == 200, reply.text
     told = (await world.api.get(f"/models/{MODEL}/rollout")).json()
@@ -88,7 +88,7 @@ async def test_abort_works_without_any_controller_and_puts_the_route_back(world:
     told = (await world.api.get(f"/models/{MODEL}/rollout")).json()
     assert told["controller"] is None
     reply = await world.api.post(
-        f"/models/{MODEL}/rollout/abort", json={"reason": "a bad feeling", "wait_s": 2}
+        f"/models/{MODEL}/rollout/abort", json={"reason": "a bad feeling", "wait_s": 60}
     )
     assert reply.json()["phase"] == "aborted"
     assert reply.json()["applied"]["complete"] is True
@@ -194,7 +194,7 @@ async def test_status_names_a_rollout_that_stands_still_and_one_that_waits_for_s
     assert any("stands still: no control process" in problem for problem in still["problems"])
     await world.look(world.controller())
     assert (await world.api.get("/status")).json()["problems"] == []
-    await world.api.post(f"/models/{MODEL}/rollout/pause", json={"reason": "lunch", "wait_s": 2})
+    await world.api.post(f"/models/{MODEL}/rollout/pause", json={"reason": "lunch", "wait_s": 60})
     waits = (await world.api.get("/status")).json()["problems"]
     assert len(waits) == 1
     assert "waits for somebody: paused by ana@desk: lunch" in waits[0]

@@ -150,7 +150,7 @@ async def test_a_gateway_that_is_behind_stops_the_time(world: World) -> None:
     await world.start({"steps": [{"weight": 10, "hold": {"min_s": 60}}]})
     controller = world.controller()
     await world.look(controller)
-    await announce(world.parts.fleet, "gw-2", 1)
+    await announce(world.redis, "gw-2", 1)
     world.clock.now_s += 1
     rollout = await world.rollout()
     seen = await controller.observer.see(rollout, external={})

@@ -61,13 +61,13 @@ class World:
     async def route(self, **parts: Any) -> int:
         body = {"model": MODEL, "split": [{"version": "1", "weight": 100}]} | parts
         reply = await self.api.post(
-            f"/routes/{MODEL}/edit", json={"edit": {"kind": "replace", "route": body}, "wait_s": 2}
+            f"/routes/{MODEL}/edit", json={"edit": {"kind": "replace", "route": body}, "wait_s": 60}
         )
         assert reply.status_code == 200, reply.text
         return int(reply.json()["revision"])
 
     async def start(self, plan: Mapping[str, Any] = PLAN, **more: Any) -> dict[str, Any]:
-        body = {"plan": plan, "candidate": "2", "wait_s": 2} | more
+        body = {"plan": plan, "candidate": "2", "wait_s": 60} | more
         reply = await self.api.post(f"/models/{MODEL}/rollouts", json=body)
         assert reply.status_code == 201, reply.text
         told: dict[str, Any] = reply.json()
