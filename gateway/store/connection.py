@@ -55,7 +55,7 @@ _WHILE_CONNECTING = {
     "has no permission": _REPLIES["NOPERM"],
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not believed; name the file of its issuer's certificate "
     "in the Redis URL (rediss://host:port?ssl_ca_certs=FILE), and the host as the certificate does",
-    "Connection reset by peer": "it hangs up; if it wants TLS, write rediss:// in the Redis URL",
+    "Connection reset by peer": "it hangs up; start it, or correct the Redis URL (with TLS: rediss://)",
     "No master found": "the Sentinels know no living primary of that name; wait for their failover, or "
     "correct the name in the Redis URL",
 }

@@ -372,7 +372,10 @@ def test_unused_model_files_are_shown_first_and_then_gone(run: Run, tmp_path: Pa
         run("model", "register", "scans", "--version", version, "--from", tmp_path / "m.onnx", "--no-wait")
     run("model", "rm", "scans", "2", "--yes")
     would = run("model", "gc", "--older-than-h", "0", "--dry-run")
-    assert (would.code, lines(would)[-1]) == (0, "would go: 1 unused files, 82 B")
+    assert (would.code, lines(would)[-1]) == (
+        0,
+        "dry run, nothing was changed: 1 unused files, 82 B, would go",
+    )
     assert lines(run("model", "gc", "--yes"))[-1] == "gone: 0 unused files, 0 B"
     assert lines(run("model", "gc", "--older-than-h", "0", "--yes"))[-1] == "gone: 1 unused files, 82 B"
     assert lines(run("model", "gc", "--older-than-h", "0", "--yes"))[-1] == "gone: 0 unused files, 0 B"

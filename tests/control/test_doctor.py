@@ -231,7 +231,7 @@ async def test_a_gateway_that_is_about_to_switch_is_not_behind(api: httpx2.Async
         (
             "redis+sentinel://me:secret@s1,s2:26380/main/0",
             "redis-cli -h $(redis-cli -h s1 -p 26379 SENTINEL GET-MASTER-ADDR-BY-NAME main"
-            " | paste -sd' ' | sed 's/ / -p /')",
+            " | paste -sd' ' | sed 's/ / -p /') --user me --askpass",
         ),
     ],
 )

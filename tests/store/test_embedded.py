@@ -166,7 +166,7 @@ def test_data_of_a_newer_server_are_opened_by_the_server_that_can(
 async def _loads_slowly(directory: Path, program: Path) -> Path:
     """A program that takes 2 s for the data that it has left in the directory."""
     server = EmbeddedServer.start(directory, program=program)
-    client = connect(server.url, name="test")
+    client = connect(server.url, name="test", timeout_s=PATIENCE_S)
     async with client.pipeline(transaction=False) as pipeline:
         for number in range(10_000):
             pipeline.set(f"key-{number}", number)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
 
 from gateway.contract.errors import CallerError, TurnoutError, UpstreamError
 from gateway.contract.pool import Presence
@@ -86,7 +87,11 @@ async def commit(documents: Documents, value: int, *, op_id: str) -> int:
 
 async def everything(url: str) -> None:
     """Each kind of call of the store once: commits, the fleet, the lease, predictions, labels, evidence."""
-    redis = connect(url, name="test", timeout_s=5)
+    async with connect(url, name="test", timeout_s=5) as redis:
+        await every_call(redis)
+
+
+async def every_call(redis: Redis) -> None:
     documents, fleet, predictions = Documents(redis), FleetStore(redis), Predictions(redis)
     assert await commit(documents, 1, op_id="op-1") == await commit(documents, 1, op_id="op-1") == 1
     assert set(await documents.all("route/")) == {"route/a"}
@@ -102,8 +107,7 @@ async def everything(url: str) -> None:
     one = new_id()
     await predictions.write("digits", "r", batch(entry(one, record("1", "c", 1))))
     assert await predictions.feedback("digits", [(one, "1", None)], ttl_s=600)
-    assert (await predictions.find("digits", one)).label == "1"
-    await redis.aclose()
+    assert (await predictions.find("digits", one)).label == 1
 
 
 def certificates(folder: Path) -> None:

@@ -138,6 +138,7 @@ async def test_the_end_waits_for_no_stalled_receiver(monkeypatch: pytest.MonkeyP
 async def test_the_end_waits_for_no_slow_receiver_either(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of its answers comes in time; all of them together would not."""
     monkeypatch.setattr(export, "BATCH", 1)
+    monkeypatch.setattr(export, "LAST_SEND_S", 0.2)
     async with receiving(delay_s=0.04) as receiver:
         exporter = exporter_to(receiver.endpoint)
         add(exporter, 50)
