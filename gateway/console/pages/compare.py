@@ -44,7 +44,8 @@ class _Compare:
         names = [version["version"] for version in known.data["versions"]] if known.data else []
         self._names = names
         everything = await self._watch.first(self._path, every_s=30.0, since_s=self._since_s)
-        self._pair = _first_pair(names, everything.data)
+        route = await self._watch.first(path_of("routes", self._model), every_s=30.0)
+        self._pair = first_pair(names, everything.data, route.data)
         with frame(f"{self._model} compared", "/") as self._banner:
             with ui.element("div").classes("head"):
                 heading(f"{self._model} compared", 1)
@@ -153,10 +154,15 @@ class _Compare:
             _side_by_side(rows)
 
 
-def _first_pair(names: list[str], answer: Any) -> list[str]:
-    """The busiest version, and the next that is asked at all."""
+def first_pair(names: list[str], answer: Any, route: Any) -> list[str]:
+    """What answers most and next to most by the route of now, then its shadows, then what was asked most."""
     asked = {row["version"]: row["requests"] for row in answer["versions"]} if answer else {}
-    order = sorted(names, key=lambda name: -asked.get(name, 0))
+    document = (route or {}).get("document") or {}
+    weights = {part["version"]: part["weight"] for part in document.get("split", ())}
+    shadows = {shadow["version"] for shadow in document.get("shadows", ())}
+    order = sorted(
+        names, key=lambda name: (-weights.get(name, 0), name not in shadows, -asked.get(name, 0), name)
+    )
     return [*order[:2], *order[:1]][:2] if order else ["", ""]
 
 
