@@ -151,6 +151,8 @@ def try_to_register(session: Session, name: str, version: str, found: Fetched) -
     session.out.dry_run(f"{name} {version} {state}, {bytes_words(size_bytes)}")
     session.out.line(f"  digest  {digest}")
     session.out.line(f"  source  {found.address}")
+    if known is None:
+        session.out.line("  checked when it is sent: that workers can run it, and policy")
     return {
         "dry_run": True, "is_registered": known is not None, "digest": digest, "size_bytes": size_bytes,
         "source": found.address,
