@@ -138,6 +138,7 @@ def test_an_approval_shows_its_evidence_and_is_not_the_authors(page: Page, site:
 
 
 def test_two_versions_are_compared_down_to_slices_and_mistakes(page: Page, site: Site) -> None:
+    site.split(v1=100)
     label_some(site)
     opened(page, site, "/models/digits/compare")
     expect(page.get_by_role("region", name="Confusion of Version 3 (shadow)")).to_be_visible()

@@ -19,7 +19,7 @@ from tests.traces.receiver import receiving
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "FLUSH_S", 0.01)
     monkeypatch.setattr(export, "FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(export, "SEND_S", 1.0)
+    monkeypatch.setattr(export, "SEND_S", PATIENCE_S)
     monkeypatch.setattr(export, "LAST_SEND_S", PATIENCE_S)
 
 
@@ -65,8 +65,9 @@ async def test_a_closed_port_costs_the_spans_alone_and_what_does_not_fit_is_coun
 
 
 async def test_a_receiver_that_stalls_is_given_up_tried_again_and_told_of_once(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(export, "SEND_S", 2.0)
     answers: Iterator[int | None] = iter([None, 503, 429, 200])
     async with receiving(lambda: next(answers)) as receiver:
         exporter = exporter_to(receiver.endpoint)
